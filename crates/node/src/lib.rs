@@ -1,1 +1,3 @@
 //! Farwire.
+
+pub mod config;

@@ -8,7 +8,7 @@ pub const SLOTS: u16 = 4096;
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u64);
 
         impl fmt::Display for $name {
@@ -78,7 +78,8 @@ impl Slot {
     /// The slot of a hash: its low 12 bits.
     #[must_use]
     pub fn of_hash(hash: u64) -> Self {
-        Self((hash & u64::from(SLOTS - 1)) as u16)
+        let [low, high, ..] = hash.to_le_bytes();
+        Self(u16::from_le_bytes([low, high]) % SLOTS)
     }
 
     /// The slot as an index below [`SLOTS`].

@@ -285,17 +285,22 @@ impl Messages {
     /// The frame with its length in front.
     #[must_use]
     pub fn encode(&self) -> Bytes {
+        delimited(&self.to_proto())
+    }
+
+    /// The frame without a length, for a datagram.
+    #[must_use]
+    pub fn encode_datagram(&self) -> Bytes {
+        self.to_proto().encode_to_vec().into()
+    }
+
+    fn to_proto(&self) -> proto::Messages {
         let step = match self.step {
             Step::ToOwner => proto::messages::Step::ToOwner,
             Step::ToRegion => proto::messages::Step::ToRegion,
             Step::ToNode => proto::messages::Step::ToNode,
         };
-        delimited(&proto::Messages {
-            step: step.into(),
-            view: self.view.0,
-            hops: self.hops,
-            entries: self.entries.clone(),
-        })
+        proto::Messages { step: step.into(), view: self.view.0, hops: self.hops, entries: self.entries.clone() }
     }
 
     /// Reads a frame, without its length. The entries share its bytes and are not decoded here.

@@ -1,2 +1,38 @@
-//! Checks.
-fn main() {}
+//! The checks of the workspace: `cargo xtask check` before a commit, `cargo xtask tidy` for the rules that no other tool knows.
+//!
+//! Changes no file, and is no part of what users run. Called by people and by `.ci/run`, through the alias in `.cargo/config.toml`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command reports on its output")]
+
+mod check;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+const USAGE: &str = "\
+cargo xtask check [--advisories]   formatting, lints, docs, dependencies, tidy; --advisories fetches the advisory database too
+cargo xtask tidy                   arrows between crates and modules, file sizes, module docs, unfinished code, keys";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["check"] => check::run(false),
+        ["check", "--advisories"] => check::run(true),
+        ["tidy"] => Workspace::load().and_then(|workspace| tidy::run(&workspace)),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

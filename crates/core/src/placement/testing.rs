@@ -1,0 +1,97 @@
+//! Short ways to make members, inputs and time in this module's tests.
+
+use std::time::Duration;
+
+use farwire_wire::names::{NodeName, RegionName};
+
+use super::{Config, Effect, Input, Member, MemberState, MemberStatus, Placement, SwimState};
+
+pub(super) fn node(name: &str) -> NodeName {
+    NodeName::parse(name).unwrap()
+}
+
+pub(super) fn member(name: &str, region: &str) -> Member {
+    Member { name: node(name), region: RegionName::parse(region).unwrap(), weight: 1 }
+}
+
+pub(super) fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub(super) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A placement, usually that of node `a` of region `fra`, and the time that it was told last.
+pub(super) struct World {
+    pub(super) placement: Placement,
+    pub(super) now: Duration,
+}
+
+impl World {
+    pub(super) fn new(config: Config) -> Self {
+        Self::of(Placement::new(member("a", "fra"), 16, config))
+    }
+
+    pub(super) fn of(placement: Placement) -> Self {
+        Self { placement, now: Duration::ZERO }
+    }
+
+    /// A world in which region `fra` is no longer young, and its ring never changed.
+    pub(super) fn old() -> Self {
+        let mut world = Self::new(Config::default());
+        world.input(Input::Tick);
+        world.pass(secs(3600));
+        world
+    }
+
+    pub(super) fn input(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.placement.handle(self.now, input, &mut effects);
+        effects
+    }
+
+    pub(super) fn swim(&mut self, name: &str, state: SwimState) -> Vec<Effect> {
+        self.input(Input::Swim { member: member(name, "fra"), state })
+    }
+
+    pub(super) fn left(&mut self, name: &str) -> Vec<Effect> {
+        self.input(Input::Left(node(name)))
+    }
+
+    pub(super) fn link_up(&mut self, name: &str) -> Vec<Effect> {
+        self.input(Input::LinkUp(node(name)))
+    }
+
+    pub(super) fn link_down(&mut self, name: &str) -> Vec<Effect> {
+        self.input(Input::LinkDown(node(name)))
+    }
+
+    /// Lets time pass as a shell would: one tick per deadline, and one at the end.
+    pub(super) fn pass(&mut self, time: Duration) -> Vec<Effect> {
+        let end = self.now + time;
+        let mut effects = Vec::new();
+        while let Some(deadline) = self.placement.next_deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            effects.extend(self.input(Input::Tick));
+            assert_ne!(self.placement.next_deadline(), Some(deadline), "a tick at the deadline must settle it");
+        }
+        self.now = end;
+        effects.extend(self.input(Input::Tick));
+        effects
+    }
+
+    /// The names in the ring, in order, separated by spaces.
+    pub(super) fn ring(&self) -> String {
+        let view = self.placement.routes().view();
+        view.members().iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    pub(super) fn status(&self, name: &str) -> Option<MemberStatus> {
+        self.placement.members_state().into_iter().find(|status| status.member.name == node(name))
+    }
+
+    pub(super) fn state(&self, name: &str) -> Option<MemberState> {
+        self.status(name).map(|status| status.state)
+    }
+}
