@@ -1,3 +1,29 @@
-//! Farwire.
+//! A Farwire node: it accepts clients, keeps links to the other nodes of its mesh, routes messages to whoever wants them,
+//! and shows what it sees.
+//!
+//! Start one with [`Node::start`] from a checked [`Config`]; a simulation uses [`Node::start_in`] with surroundings of
+//! its own. Decisions are made in `farwire-core`; this crate does their side effects. ARCHITECTURE.md has the map of the
+//! modules, the way of one message and the table of tasks.
 
+mod admin;
 pub mod config;
+mod directory;
+mod events;
+mod fanout;
+mod local;
+mod membership;
+mod metrics;
+mod node;
+mod peer;
+mod peers_in;
+mod probe;
+mod rates;
+mod router;
+mod session;
+mod tail;
+mod topology;
+mod upkeep;
+
+pub use config::Config;
+pub use local::Clock;
+pub use node::{BoundAddresses, Node, StartError, Surroundings};

@@ -69,10 +69,10 @@ pub enum EndpointError {
     Io(#[from] io::Error),
     /// The TLS settings have no cipher that QUIC needs.
     #[error("the TLS settings cannot be used for QUIC: {0}")]
-    Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
-    /// No dial was possible to the address.
-    #[error("cannot dial: {0}")]
-    Connect(#[from] quinn::ConnectError),
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The TLS settings cannot be made.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
 }
 
 /// Why a connection did not come about.
@@ -254,13 +254,13 @@ impl PeerPort {
         socket: Socket,
         mesh: MeshName,
         server: rustls::ServerConfig,
-        client: impl Fn(&[u8]) -> rustls::ClientConfig,
+        client: impl Fn(&[u8]) -> Result<rustls::ClientConfig, tls::TlsError>,
     ) -> Result<Self, EndpointError> {
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server)?));
         config.transport_config(settings::peer_port()).migration(false);
         settings::bound_incoming(&mut config, PEER_INCOMING_MAX);
         let dialing = |alpn: &[u8]| -> Result<quinn::ClientConfig, EndpointError> {
-            let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client(alpn))?));
+            let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client(alpn)?)?));
             config.transport_config(settings::peer_port());
             Ok(config)
         };

@@ -127,6 +127,14 @@ impl FrameWriter {
         Ok(())
     }
 
+    /// Writes bytes that are no frame, for streams that carry one message. Not cancel safe.
+    ///
+    /// # Errors
+    /// The stream or the connection is gone.
+    pub async fn write_raw(&mut self, bytes: Bytes) -> Result<(), WriteError> {
+        self.write(bytes).await
+    }
+
     /// Streams of a higher priority are sent first; the default is 0.
     pub fn set_priority(&self, priority: i32) {
         let _closed = self.stream.set_priority(priority);

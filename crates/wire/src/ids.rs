@@ -88,6 +88,12 @@ impl Slot {
         usize::from(self.0)
     }
 
+    /// The slot as a number.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
     /// Every slot in order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..SLOTS).map(Self)

@@ -143,6 +143,8 @@ pub enum PeerQuery {
     Channel(ChannelName),
     /// The peer's sessions.
     Sessions,
+    /// What the peer received of the probes.
+    Slo,
 }
 
 impl PeerFrame {
@@ -330,6 +332,7 @@ impl PeerQuery {
             Self::Channels => (proto::peer_query::Kind::Channels, String::new()),
             Self::Channel(channel) => (proto::peer_query::Kind::Channel, channel.to_string()),
             Self::Sessions => (proto::peer_query::Kind::Sessions, String::new()),
+            Self::Slo => (proto::peer_query::Kind::Slo, String::new()),
         };
         delimited(&proto::PeerQuery { kind: kind.into(), channel })
     }
@@ -344,6 +347,7 @@ impl PeerQuery {
             proto::peer_query::Kind::Channels => Ok(Self::Channels),
             proto::peer_query::Kind::Channel => ChannelName::parse(&query.channel).map(Self::Channel).map_err(bad_name),
             proto::peer_query::Kind::Sessions => Ok(Self::Sessions),
+            proto::peer_query::Kind::Slo => Ok(Self::Slo),
             proto::peer_query::Kind::Unspecified => Err(malformed("a query that this version does not know")),
         }
     }

@@ -64,6 +64,19 @@ pub enum MemberState {
     Left,
 }
 
+impl MemberState {
+    /// What SWIM says of such a member; nothing of one that left.
+    #[must_use]
+    pub fn swim(self) -> Option<SwimState> {
+        match self {
+            Self::Alive => Some(SwimState::Alive),
+            Self::Suspect => Some(SwimState::Suspect),
+            Self::Down => Some(SwimState::Down),
+            Self::Left => None,
+        }
+    }
+}
+
 impl From<SwimState> for MemberState {
     fn from(state: SwimState) -> Self {
         match state {

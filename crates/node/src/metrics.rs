@@ -1,0 +1,81 @@
+//! The node's counters, in Prometheus' words. A channel is never a label: clients choose channels.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Labels of a link's metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PeerLabel {
+    /// The other end.
+    pub(crate) peer: String,
+}
+
+/// Labels of a certificate's metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RoleLabel {
+    /// `client` or `peer`.
+    pub(crate) role: String,
+}
+
+/// Labels of the probe's metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RegionLabel {
+    /// Where the probe came from.
+    pub(crate) from: String,
+}
+
+macro_rules! metrics {
+    ($($field:ident: $type:ty, $name:literal, $help:literal;)*) => {
+        /// Every metric of a node.
+        #[derive(Debug)]
+        pub(crate) struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub(crate) $field: $type,)*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::with_prefix("farwire");
+                $(let $field = <$type>::default(); registry.register($name, $help, $field.clone());)*
+                Self { registry, $($field,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    published: Counter, "published_messages", "Messages taken from publishers on this node";
+    delivered: Counter, "delivered_messages", "Messages written to subscribers on this node";
+    delivered_bytes: Counter, "delivered_bytes", "Bytes of delivery frames written to subscribers";
+    dropped: Counter, "dropped_messages", "Volatile messages that subscribers were too slow for";
+    duplicates: Counter, "duplicate_messages", "Volatile messages not above the last of their publisher session";
+    undeliverable: Counter, "undeliverable_messages", "Messages of peers for which no owner could be reached";
+    link_shed: Counter, "link_shed_messages", "Messages shed because a link's queue was full or the link down";
+    view_mismatches: Counter, "view_mismatches", "Batches of peers that were sent under another view";
+    malformed: Counter, "malformed_entries", "Entries of peers that did not decode";
+    sessions: Gauge, "sessions", "Sessions now";
+    sessions_opened: Counter, "sessions_opened", "Sessions since the node started";
+    sessions_refused: Counter, "sessions_refused", "Connections that did not become sessions";
+    subscriptions: Gauge, "subscriptions", "Subscriptions now";
+    links: Gauge, "links", "Links to peers that are up";
+    link_rtt_us: Family<PeerLabel, Gauge>, "link_rtt_microseconds", "Smoothed round trip of a link";
+    link_queue_bytes: Family<PeerLabel, Gauge>, "link_queue_bytes", "Bytes that wait for a link";
+    members: Gauge, "members", "Members known, this node included";
+    swim_shed: Counter, "swim_shed_messages", "Membership messages dropped because a peer's queue was full or late";
+    certificate_expiry_seconds: Family<RoleLabel, Gauge>, "certificate_expiry_seconds", "Seconds until a certificate expires";
+    probe_received: Family<RegionLabel, Counter>, "probe_received", "Probes of another region received";
+    probe_within_target: Family<RegionLabel, Counter>, "probe_within_250ms", "Probes received within 250 ms";
+}
+
+impl Metrics {
+    /// The page that Prometheus reads.
+    pub(crate) fn page(&self) -> String {
+        let mut page = String::new();
+        encode(&mut page, &self.registry).expect("writing to a string does not fail");
+        page
+    }
+}

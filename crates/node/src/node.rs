@@ -1,0 +1,451 @@
+//! A node, put together: opens the ports, starts the tasks, and ends them in order. What the parts share is in
+//! [`Shared`]; what each task owns is in the table of ARCHITECTURE.md.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use farwire_auth::{IssuerPublic, Verifier};
+use farwire_core::placement::{self, Member};
+use farwire_transport::endpoint::{CLIENT_PORT_ALPN, PEER_PORT_ALPN};
+use farwire_transport::mesh_file::MeshFileError;
+use farwire_transport::tls::{self, KeyFiles, ReloadingKey, TlsError};
+use farwire_transport::{ClientPort, EndpointError, MeshFile, PeerPort, Socket, TlsClock};
+use farwire_wire::client::EntryPoint;
+use farwire_wire::peer::{NodeState, PeerFrame};
+use farwire_wire::{ErrorCode, Life, RegionName};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::events::Events;
+use crate::fanout::{Fanout, lock};
+use crate::local::{Clock, Local};
+use crate::membership::Membership;
+use crate::metrics::Metrics;
+use crate::peer::Peers;
+use crate::peer::dialing::{self, Addresses};
+use crate::router::Router;
+use crate::session::{self, Sessions};
+use crate::topology::{Change, Topology};
+use crate::{admin, peers_in, probe, upkeep};
+
+/// SWIM messages that wait for membership; their connections wait for room.
+const SWIM_QUEUE: usize = 256;
+/// How long a stopping node waits for its goodbyes to be heard.
+const GOODBYE: Duration = Duration::from_millis(500);
+/// A node whose seeds do not answer is ready after this time: it may be the first one.
+const ALONE_READY_AFTER: Duration = Duration::from_secs(10);
+
+/// What the parts of a node share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) local: Arc<Local>,
+    pub(crate) verifier: Verifier,
+    pub(crate) fanout: Arc<Fanout>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) topology: Topology,
+    pub(crate) router: Router,
+    pub(crate) sessions: Sessions,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) events: Events,
+    pub(crate) keys: Keys,
+    pub(crate) addresses: BoundAddresses,
+    pub(crate) probed: probe::Probed,
+    rng: Mutex<StdRng>,
+    revision: AtomicU64,
+    leaving: AtomicBool,
+}
+
+/// The node's certificates, reloaded when their files change.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) client: Arc<ReloadingKey>,
+    pub(crate) peer: Arc<ReloadingKey>,
+}
+
+/// Where the node listens and where others reach it.
+#[derive(Debug, Clone)]
+pub struct BoundAddresses {
+    /// `host:port` for clients.
+    pub client: String,
+    /// For peers.
+    pub peer: SocketAddr,
+    /// The admin endpoint.
+    pub admin: SocketAddr,
+}
+
+/// What a node runs on: real sockets and clocks, or simulated ones.
+pub struct Surroundings {
+    /// The client port's socket.
+    pub client: Socket,
+    /// The peer port's socket.
+    pub peer: Socket,
+    /// The admin endpoint's.
+    pub admin: TcpListener,
+    /// The clocks.
+    pub clock: Clock,
+    /// The clock of TLS.
+    pub tls_clock: TlsClock,
+    /// Seeds every random choice of the node.
+    pub rng: StdRng,
+}
+
+/// Why a node did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file of the config cannot be used.
+    #[error("{0}")]
+    MeshFile(#[from] MeshFileError),
+    /// A certificate cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// A port cannot be opened.
+    #[error("{0}")]
+    Endpoint(#[from] EndpointError),
+    /// An address cannot be bound.
+    #[error("cannot bind the {port} port to {address}: {source}; is another node running there? Set `{port}.bind`")]
+    Bind {
+        /// Which port.
+        port: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The issuer's file cannot be read or holds no key.
+    #[error("{}: {fault}; [auth] issuers names files made by `farwire certs init` (issuer.pub)", path.display())]
+    Issuer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
+    /// The mesh file and the peer authority do not belong together.
+    #[error("{}: the peer authority is not the one that the mesh file {} was made with: copy both from one mesh", .authority.display(), .mesh.display())]
+    OtherAuthority {
+        /// `tls.peer_ca`.
+        authority: PathBuf,
+        /// `mesh`.
+        mesh: PathBuf,
+    },
+    /// The peer certificate is not the node's.
+    #[error("{}: the certificate is that of node {found}, the config says {name}: set `name`, or run `farwire certs issue {name}`", .path.display())]
+    OtherNode {
+        /// The certificate.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// The config's name.
+        name: String,
+    },
+    /// The config names a region that the mesh does not have.
+    #[error("region {region} is not in the mesh file: its regions are {known:?}")]
+    UnknownRegion {
+        /// The config's region.
+        region: RegionName,
+        /// The mesh's.
+        known: Vec<RegionName>,
+    },
+}
+
+/// A running node. Dropping it stops it at once; [`shutdown`](Self::shutdown) says goodbye first.
+#[derive(Debug)]
+pub struct Node {
+    shared: Arc<Shared>,
+    client_port: Arc<ClientPort>,
+    peer_port: Arc<PeerPort>,
+    tasks: JoinSet<()>,
+    sessions: Option<tokio::task::JoinHandle<()>>,
+    membership: Option<tokio::task::JoinHandle<()>>,
+    stopping: watch::Sender<bool>,
+    leave: Option<oneshot::Sender<()>>,
+}
+
+impl Node {
+    /// Starts a node on real sockets. Must be called within a tokio runtime. Not cancel safe: a start that is dropped
+    /// leaves nothing running, but may have bound its ports.
+    ///
+    /// # Errors
+    /// Says which file, certificate or port is at fault and what to do.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let bind = |port: &'static str, address: SocketAddr| move |source| StartError::Bind { port, address, source };
+        let (client, peer, admin) = (config.client.bind, config.peer.bind, config.admin.bind);
+        let surroundings = Surroundings {
+            client: Socket::bind(client).map_err(bind("client", client))?,
+            peer: Socket::bind(peer).map_err(bind("peer", peer))?,
+            admin: TcpListener::bind(admin).await.map_err(bind("admin", admin))?,
+            clock: Clock::system(),
+            tls_clock: None,
+            rng: rand::make_rng(),
+        };
+        Self::start_in(config, surroundings)
+    }
+
+    /// Starts a node in surroundings of the caller's choosing. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_in(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        let Surroundings { client, peer, admin, clock, tls_clock, mut rng } = surroundings;
+        let mesh = load_mesh(&config)?;
+        let roots = Arc::new(tls::load_roots(&config.tls.peer_ca)?);
+        let keys = load_keys(&config, &roots, &tls_clock)?;
+        check_certificate(&config, &mesh, &keys)?;
+        let verifier = Verifier::new(load_issuers(&config)?, mesh.id);
+        let client_tls = tls::client_port_server(keys.client.clone(), CLIENT_PORT_ALPN, tls_clock.clone())?;
+        let client_port = Arc::new(ClientPort::open(client, client_tls)?);
+        let peer_tls = tls::peer_server(keys.peer.clone(), roots.clone(), PEER_PORT_ALPN, tls_clock.clone())?;
+        let dialing_tls = |alpn: &[u8]| tls::peer_client(keys.peer.clone(), roots.clone(), alpn, tls_clock.clone());
+        let peer_port = Arc::new(PeerPort::open(peer, mesh.name.clone(), peer_tls, dialing_tls)?);
+        let addresses = BoundAddresses {
+            client: match &config.client.advertise {
+                Some(address) => address.to_string(),
+                None => client_port.local_address().map_err(EndpointError::from)?.to_string(),
+            },
+            peer: match config.peer.advertise {
+                Some(address) => address,
+                None => peer_port.local_address().map_err(EndpointError::from)?,
+            },
+            admin: admin.local_addr().map_err(EndpointError::from)?,
+        };
+        let life = Life(rng.random());
+        let local = Arc::new(Local::new(mesh, config.name.clone(), config.region.clone(), life, clock));
+        Ok(assemble(config, local, verifier, keys, addresses, rng, (client_port, peer_port, admin)))
+    }
+
+    /// Where the node listens and is reached.
+    #[must_use]
+    pub fn addresses(&self) -> &BoundAddresses {
+        &self.shared.addresses
+    }
+
+    /// Waits until a task of the node has ended by itself, which is a fault. Cancel safe.
+    pub async fn failed(&mut self) -> String {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(())) => "a task ended".to_owned(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Leaves the mesh in good order: sends clients away, tells the peers, closes the ports. Takes about a second. Not
+    /// cancel safe: dropping it stops the node at once.
+    pub async fn shutdown(mut self) {
+        self.shared.leaving.store(true, Ordering::Relaxed);
+        tracing::info!("stopping: sending clients away");
+        let _no_receiver_left = self.stopping.send(true);
+        if let Some(sessions) = self.sessions.take() {
+            let _panicked = sessions.await;
+        }
+        self.say_goodbye().await;
+        self.client_port.close(ErrorCode::GoAway, "the node has stopped");
+        self.peer_port.close(ErrorCode::GoAway, "the node has stopped");
+        let idle = async {
+            self.client_port.wait_idle().await;
+            self.peer_port.wait_idle().await;
+        };
+        let _slow = tokio::time::timeout(GOODBYE, idle).await;
+        self.tasks.shutdown().await;
+        tracing::info!("stopped");
+    }
+
+    async fn say_goodbye(&mut self) {
+        let links = self.shared.peers.all();
+        for link in &links {
+            link.say(PeerFrame::Leaving);
+        }
+        if let Some(leave) = self.leave.take() {
+            let _membership_ended = leave.send(());
+        }
+        if let Some(membership) = self.membership.take() {
+            let _panicked = membership.await;
+        }
+        // The goodbyes are on their way when the connections close: give them a round trip.
+        let farthest = links.iter().map(|link| link.connection.path_stats().rtt).max().unwrap_or_default();
+        tokio::time::sleep(farthest.min(GOODBYE)).await;
+    }
+}
+
+/// Puts the parts together and starts the tasks.
+fn assemble(
+    config: Config,
+    local: Arc<Local>,
+    verifier: Verifier,
+    keys: Keys,
+    addresses: BoundAddresses,
+    rng: StdRng,
+    (client_port, peer_port, admin): (Arc<ClientPort>, Arc<PeerPort>, TcpListener),
+) -> Node {
+    let member = Member { name: local.name.clone(), region: local.region.clone(), weight: config.weight };
+    let ring = placement::Config { down_leaves_ring: config.membership.ring_leave_after, ..Default::default() };
+    let (topology, placing) = Topology::new(member, local.mesh.shards, ring);
+    let fanout = Arc::new(Fanout::new(local.mesh.shards, config.limits.tail_bytes_max));
+    let (peers, metrics) = (Arc::new(Peers::default()), Arc::new(Metrics::default()));
+    let routes = topology.routes_cell();
+    let router = Router::new(local.clone(), routes, fanout.clone(), peers.clone(), metrics.clone());
+    let shared = Arc::new(Shared {
+        events: Events::new(local.clock.clone()),
+        directory: Arc::new(Directory::default()),
+        sessions: Sessions::default(),
+        probed: probe::Probed::default(),
+        rng: Mutex::new(rng),
+        revision: AtomicU64::new(0),
+        leaving: AtomicBool::new(false),
+        config,
+        local,
+        verifier,
+        fanout,
+        peers,
+        topology,
+        router,
+        metrics,
+        keys,
+        addresses,
+    });
+    shared.directory.learn(&shared.state(), Some(&shared.local.region));
+    let stopping = watch::Sender::new(false);
+    let (leave, left) = oneshot::channel();
+    let (inbox, arrived) = mpsc::channel(SWIM_QUEUE);
+    let (members, dialed) = watch::channel(Addresses::new());
+    let membership = Membership::new(shared.clone(), &peer_port, shared.addresses.peer, members);
+    let mut tasks = JoinSet::new();
+    let placed = shared.clone();
+    tasks.spawn(async move { placing.run(&placed.topology, &placed.local, &placed.peers, &placed.events).await });
+    tasks.spawn(peers_in::accept(shared.clone(), peer_port.clone(), inbox));
+    tasks.spawn(dialing::run(shared.clone(), peer_port.clone(), dialed));
+    tasks.spawn(admin::serve(shared.clone(), admin));
+    tasks.spawn(upkeep::run(shared.clone()));
+    tasks.spawn(probe::run(shared.clone()));
+    let sessions = tokio::spawn(session::accept(shared.clone(), client_port.clone(), stopping.subscribe()));
+    let membership = tokio::spawn(membership.run(arrived, left));
+    tracing::info!(
+        node = %shared.local.name, region = %shared.local.region, client = %shared.addresses.client,
+        peer = %shared.addresses.peer, admin = %shared.addresses.admin, "node started"
+    );
+    Node {
+        shared,
+        client_port,
+        peer_port,
+        tasks,
+        sessions: Some(sessions),
+        membership: Some(membership),
+        stopping,
+        leave: Some(leave),
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.sessions.iter().chain(&self.membership).for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl Shared {
+    /// The node's randomness.
+    pub(crate) fn rng(&self) -> MutexGuard<'_, StdRng> {
+        lock(&self.rng)
+    }
+
+    /// The node as it tells others about itself.
+    pub(crate) fn state(&self) -> NodeState {
+        NodeState {
+            node: self.local.name.clone(),
+            life: self.local.life,
+            revision: self.revision.fetch_add(1, Ordering::Relaxed) + 1,
+            client_address: self.addresses.client.clone(),
+            weight: self.config.weight,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
+            links: self.peers.all().iter().map(|link| link.state()).collect(),
+            leaving: self.leaving.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Learns what another node tells about itself.
+    pub(crate) async fn learn_state(&self, state: &NodeState, region: Option<&RegionName>) {
+        self.directory.learn(state, region);
+        if state.leaving {
+            self.topology.tell(Change::Left(state.node.clone())).await;
+            return;
+        }
+        let members = self.topology.members();
+        let listed = members.iter().find(|status| status.member.name == state.node);
+        if let Some(status) = listed.filter(|status| status.member.weight != state.weight)
+            && let Some(swim) = status.state.swim()
+        {
+            let member = Member { weight: state.weight, ..status.member.clone() };
+            self.topology.tell(Change::Swim { member, state: swim }).await;
+        }
+    }
+
+    /// Every node that takes clients now.
+    pub(crate) fn entry_points(&self) -> Vec<EntryPoint> {
+        let here = &self.local.name;
+        self.directory.entry_points(|name| name == here || self.topology.is_reachable(name))
+    }
+
+    /// What keeps the node from being ready, if anything.
+    pub(crate) fn unready(&self) -> Option<&'static str> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return Some("the node is stopping");
+        }
+        if self.config.auth.issuers.is_empty() {
+            return Some("no token issuer: put an issuer's public key file into [auth] issuers");
+        }
+        let alone = self.peers.all().is_empty() && !self.config.peer.seeds.is_empty();
+        if alone && self.local.clock.now() < ALONE_READY_AFTER {
+            return Some("looking for the mesh: no seed has answered yet");
+        }
+        None
+    }
+}
+
+fn load_mesh(config: &Config) -> Result<MeshFile, StartError> {
+    let mesh = MeshFile::load(&config.mesh)?;
+    if mesh.regions.iter().all(|region| region.name != config.region) {
+        let known = mesh.regions.iter().map(|region| region.name.clone()).collect();
+        return Err(StartError::UnknownRegion { region: config.region.clone(), known });
+    }
+    Ok(mesh)
+}
+
+fn load_keys(config: &Config, roots: &Arc<tls::RootCertStore>, clock: &TlsClock) -> Result<Keys, StartError> {
+    let files = |certificate: &PathBuf, key: &PathBuf| KeyFiles { certificate: certificate.clone(), key: key.clone() };
+    let client = files(&config.tls.client_cert, &config.tls.client_key);
+    let peer = files(&config.tls.peer_cert, &config.tls.peer_key);
+    Ok(Keys {
+        client: Arc::new(ReloadingKey::load(client, None, clock.clone())?),
+        peer: Arc::new(ReloadingKey::load(peer, Some(roots.clone()), clock.clone())?),
+    })
+}
+
+fn check_certificate(config: &Config, mesh: &MeshFile, keys: &Keys) -> Result<(), StartError> {
+    let other = |found: String| StartError::OtherNode {
+        path: config.tls.peer_cert.clone(),
+        found,
+        name: config.name.to_string(),
+    };
+    match tls::peer_node_name(&keys.peer.current().cert, &mesh.name) {
+        Ok(name) if name == config.name => Ok(()),
+        Ok(name) => Err(other(name.to_string())),
+        Err(error) => Err(other(format!("nobody ({error})"))),
+    }
+}
+
+fn load_issuers(config: &Config) -> Result<Vec<IssuerPublic>, StartError> {
+    let load = |path: &PathBuf| {
+        let fault = |fault: String| StartError::Issuer { path: path.clone(), fault };
+        let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+        IssuerPublic::from_paserk(&text).map_err(|error| fault(error.to_string()))
+    };
+    config.auth.issuers.iter().map(load).collect()
+}

@@ -1,0 +1,337 @@
+//! Runs one link: the hello of both sides, then wishes and node states on its control stream, messages on a stream of
+//! their own, and questions of the admin page on a stream each.
+//!
+//! Everything of a link runs in one task and ends with it. A link that is stuck fills its own queue and delays nobody.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farwire_core::interest::{Applied, REFRESH_EVERY, Told};
+use farwire_transport::{Closed, Connection, FrameReader, FrameWriter, PeerConnection, ReadError, WriteError};
+use farwire_wire::limits::{PEER_FRAME_BYTES_MAX, PEER_HELLO_BYTES_MAX, PROTOCOL_VERSION};
+use farwire_wire::peer::{Interest, Messages, PeerFrame, PeerHello, PeerQuery};
+use farwire_wire::{ErrorCode, Pattern, WireError};
+use tokio::sync::mpsc;
+
+use super::Link;
+use crate::node::Shared;
+use crate::topology::Change;
+
+/// Both hellos must have passed within this time.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a node tells its peers its state when nothing changes: load and round trips.
+const STATE_EVERY: Duration = Duration::from_secs(2);
+/// A question that is not asked and answered within this time is dropped.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Which side opened the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// This node dialed.
+    Dialer,
+    /// The peer dialed.
+    Listener,
+}
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("no hello within 5 s")]
+    NoHello,
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(WireError),
+    #[error("the peer refused the link: {0}")]
+    Refused(WireError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    #[error("the peer ended its control stream")]
+    Ended,
+}
+
+impl LinkError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoHello => ErrorCode::FrameTimeout,
+            Self::Protocol(error) => error.code,
+            Self::Read(ReadError::Frame(error)) => error.code(),
+            _ => ErrorCode::Closed,
+        }
+    }
+}
+
+/// Runs a link from its hello to its end. Not cancel safe: dropping it closes the connection, but leaves the placement
+/// to be told.
+pub(crate) async fn run(shared: Arc<Shared>, peer: PeerConnection, side: Side) -> LinkError {
+    let connection = peer.connection.clone();
+    let error = match tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &peer, side)).await {
+        Err(_) => LinkError::NoHello,
+        Ok(Err(error)) => error,
+        Ok(Ok((hello, writer, reader))) => serve(&shared, hello, connection.clone(), writer, reader).await,
+    };
+    connection.close(error.code(), &error.to_string());
+    error
+}
+
+/// Exchanges hellos on the first stream and checks the peer's.
+async fn greet(
+    shared: &Shared,
+    peer: &PeerConnection,
+    side: Side,
+) -> Result<(PeerHello, FrameWriter, FrameReader), LinkError> {
+    let (mut writer, mut reader) = match side {
+        Side::Dialer => peer.connection.open_bi(PEER_HELLO_BYTES_MAX).await?,
+        Side::Listener => peer.connection.accept_bi(PEER_HELLO_BYTES_MAX).await?,
+    };
+    let hello = PeerHello {
+        versions: PROTOCOL_VERSION..=PROTOCOL_VERSION,
+        mesh: shared.local.mesh.id,
+        node: shared.local.name.clone(),
+        region: shared.local.region.clone(),
+        life: shared.local.life,
+        state: shared.state(),
+    };
+    writer.write(PeerFrame::Hello(hello).encode()).await?;
+    let frame = reader.next_frame().await?.ok_or(LinkError::Ended)?;
+    let theirs = match PeerFrame::decode(frame).map_err(|error| LinkError::Protocol(error.error))? {
+        PeerFrame::Hello(hello) => hello,
+        PeerFrame::Error(error) => return Err(LinkError::Refused(error)),
+        _ => return Err(protocol(ErrorCode::ProtocolState, "the first frame is not a hello")),
+    };
+    if let Err(error) = check_hello(shared, peer, &theirs) {
+        writer.write(PeerFrame::Error(error.clone()).encode()).await?;
+        let _ = tokio::time::timeout(Duration::from_millis(500), writer.finish_and_wait()).await;
+        return Err(LinkError::Protocol(error));
+    }
+    reader.set_frame_bytes_max(PEER_FRAME_BYTES_MAX);
+    Ok((theirs, writer, reader))
+}
+
+fn check_hello(shared: &Shared, peer: &PeerConnection, hello: &PeerHello) -> Result<(), WireError> {
+    let refuse = |code, message: String| Err(WireError::new(code, message));
+    if !hello.versions.contains(&PROTOCOL_VERSION) {
+        let message = format!("this node speaks version {PROTOCOL_VERSION}: run releases that share one");
+        return refuse(ErrorCode::UnsupportedVersion, message);
+    }
+    if hello.mesh != shared.local.mesh.id {
+        return refuse(ErrorCode::MeshMismatch, "another mesh id: give every node the same mesh file".to_owned());
+    }
+    if hello.node != peer.node || hello.state.node != peer.node {
+        return refuse(ErrorCode::PeerIdentity, format!("the certificate is that of {}", peer.node));
+    }
+    if hello.node == shared.local.name {
+        let message = "two nodes have this name: issue another certificate and set `name`".to_owned();
+        return refuse(ErrorCode::PeerIdentity, message);
+    }
+    Ok(())
+}
+
+/// Registers the link and runs its parts until the first one ends.
+async fn serve(
+    shared: &Arc<Shared>,
+    hello: PeerHello,
+    connection: Connection,
+    writer: FrameWriter,
+    reader: FrameReader,
+) -> LinkError {
+    let bytes_max = shared.config.limits.link_queue_bytes_max;
+    let (link, frames) = Link::new(&hello, connection, bytes_max);
+    let link = Arc::new(link);
+    match shared.peers.add(shared.local.clock.now(), &link) {
+        Ok(Some(replaced)) => replaced.connection.close(ErrorCode::Closed, "replaced by a newer link"),
+        Ok(None) => {}
+        Err(error) => return protocol(ErrorCode::Overloaded, &error.to_string()),
+    }
+    shared.directory.learn(&hello.state, Some(&hello.region));
+    tracing::info!(peer = %link.node, region = %link.region, "link up");
+    shared.topology.tell(Change::LinkUp(link.node.clone())).await;
+    let error = run_parts(shared, &link, writer, frames, reader).await;
+    if shared.peers.remove(&link) {
+        tracing::info!(peer = %link.node, err = %error, "link down");
+        shared.topology.tell(Change::LinkDown(link.node.clone())).await;
+    }
+    error
+}
+
+async fn run_parts(
+    shared: &Arc<Shared>,
+    link: &Arc<Link>,
+    writer: FrameWriter,
+    frames: mpsc::Receiver<PeerFrame>,
+    reader: FrameReader,
+) -> LinkError {
+    let asked_whole = tokio::sync::Notify::new();
+    let ended = tokio::select! {
+        biased;
+        closed = link.connection.closed() => Err(closed.into()),
+        ended = write_control(writer, frames) => ended,
+        ended = read_control(shared, link, reader, &asked_whole) => ended,
+        ended = tell_wishes(shared, link, &asked_whole) => ended,
+        ended = tell_state(shared, link) => ended,
+        ended = send_messages(shared, link) => ended,
+        ended = receive_messages(shared, link) => ended,
+        ended = receive_datagrams(shared, link) => ended,
+        ended = answer_queries(shared, link) => ended,
+    };
+    ended.err().unwrap_or(LinkError::Ended)
+}
+
+async fn write_control(mut writer: FrameWriter, mut frames: mpsc::Receiver<PeerFrame>) -> Result<(), LinkError> {
+    // Wishes and acks are small and others wait for them.
+    writer.set_priority(1);
+    while let Some(frame) = frames.recv().await {
+        writer.write(frame.encode()).await?;
+    }
+    Ok(())
+}
+
+async fn read_control(
+    shared: &Shared,
+    link: &Link,
+    mut reader: FrameReader,
+    asked_whole: &tokio::sync::Notify,
+) -> Result<(), LinkError> {
+    while let Some(frame) = reader.next_frame().await? {
+        match PeerFrame::decode(frame).map_err(|error| LinkError::Protocol(error.error))? {
+            PeerFrame::State(state) => {
+                if state.node != link.node {
+                    return Err(protocol(ErrorCode::PeerIdentity, "a state of another node"));
+                }
+                shared.learn_state(&state, Some(&link.region)).await;
+            }
+            PeerFrame::Interest(interest) => {
+                let version = match shared.peers.told(&link.node, &interest) {
+                    Applied::Yes(version) => version,
+                    Applied::Missing => 0,
+                };
+                let _link_ended = link.control.send(PeerFrame::InterestAck(version)).await;
+            }
+            PeerFrame::InterestAck(0) => asked_whole.notify_one(),
+            PeerFrame::InterestAck(version) => link.outstanding.confirm(version, &link.confirmed),
+            PeerFrame::Leaving => shared.topology.tell(Change::Left(link.node.clone())).await,
+            PeerFrame::Error(error) => return Err(LinkError::Refused(error)),
+            PeerFrame::Hello(_) => return Err(protocol(ErrorCode::ProtocolState, "a second hello")),
+        }
+    }
+    Err(LinkError::Ended)
+}
+
+/// Tells the peer which volatile messages it should send here: on every change of wishes or of view, and now and then.
+async fn tell_wishes(shared: &Shared, link: &Link, asked_whole: &tokio::sync::Notify) -> Result<(), LinkError> {
+    let mut wishes = shared.fanout.wishes();
+    let mut routes = shared.topology.changes();
+    let mut told = Told::default();
+    let mut refresh = tokio::time::interval(REFRESH_EVERY);
+    refresh.reset();
+    loop {
+        let change = *wishes.borrow_and_update();
+        routes.borrow_and_update();
+        let (view, wanted) = wanted_of(shared, link);
+        match told.tell(view, wanted) {
+            Some(interest) => tell(link, interest, change).await,
+            None => link.outstanding.nothing_new(change, &link.confirmed),
+        }
+        tokio::select! {
+            biased;
+            changed = wishes.changed() => changed.map_err(|_| LinkError::Ended)?,
+            changed = routes.changed() => changed.map_err(|_| LinkError::Ended)?,
+            () = asked_whole.notified() => told.forget(),
+            _ = refresh.tick() => {
+                let interest = told.refresh(view);
+                tell(link, interest, change).await;
+            }
+        }
+    }
+}
+
+async fn tell(link: &Link, interest: Interest, change: u64) {
+    link.outstanding.told(interest.version, change);
+    let _link_ended = link.control.send(PeerFrame::Interest(interest)).await;
+}
+
+/// What the peer is to send here: every pattern with a wildcard, and the channels that it owns in its region.
+fn wanted_of(shared: &Shared, link: &Link) -> (farwire_wire::ViewDigest, BTreeSet<Pattern>) {
+    let routes = shared.topology.routes();
+    let view = routes.view();
+    let region = view.region_index(&link.region);
+    let mut wanted = shared.fanout.wanted();
+    wanted.retain(|pattern| {
+        let Some(channel) = pattern.channel() else { return true };
+        let owner = region.and_then(|region| routes.owner(region, shared.local.slot(&channel)));
+        owner.is_some_and(|owner| view.member(owner).name == link.node)
+    });
+    (view.digest(), wanted)
+}
+
+async fn tell_state(shared: &Shared, link: &Link) -> Result<(), LinkError> {
+    let mut every = tokio::time::interval(STATE_EVERY);
+    loop {
+        every.tick().await;
+        link.control.send(PeerFrame::State(shared.state())).await.map_err(|_| LinkError::Ended)?;
+    }
+}
+
+async fn send_messages(shared: &Shared, link: &Link) -> Result<(), LinkError> {
+    let mut writer = link.connection.open_uni().await?;
+    loop {
+        let batch = link.outbox.batch(|| shared.topology.routes().view().digest()).await;
+        if !batch.datagram || !link.connection.send_datagram(batch.messages.encode_datagram()) {
+            writer.write(batch.messages.encode()).await?;
+        }
+    }
+}
+
+async fn receive_messages(shared: &Shared, link: &Link) -> Result<(), LinkError> {
+    let mut reader = link.connection.accept_uni(PEER_FRAME_BYTES_MAX).await?;
+    while let Some(frame) = reader.next_frame().await? {
+        shared.router.arrived(Messages::decode(frame).map_err(|error| LinkError::Protocol(error.error))?);
+    }
+    Err(LinkError::Ended)
+}
+
+async fn receive_datagrams(shared: &Shared, link: &Link) -> Result<(), LinkError> {
+    loop {
+        let datagram = link.connection.read_datagram().await?;
+        let messages = Messages::decode(datagram).map_err(|error| LinkError::Protocol(error.error))?;
+        shared.router.arrived(messages);
+    }
+}
+
+async fn answer_queries(shared: &Arc<Shared>, link: &Link) -> Result<(), LinkError> {
+    loop {
+        let (writer, reader) = link.connection.accept_bi(PEER_HELLO_BYTES_MAX).await?;
+        // One at a time: a peer that asks much waits, and costs no more than one answer.
+        let _too_slow = tokio::time::timeout(QUERY_TIMEOUT, answer(shared, writer, reader)).await;
+    }
+}
+
+async fn answer(shared: &Shared, mut writer: FrameWriter, mut reader: FrameReader) -> Result<(), LinkError> {
+    let frame = reader.next_frame().await?.ok_or(LinkError::Ended)?;
+    let query = PeerQuery::decode(frame).map_err(|error| LinkError::Protocol(error.error))?;
+    writer.write(PeerQuery::encode_answer(crate::admin::local_answer(shared, &query))).await?;
+    writer.finish_and_wait().await;
+    Ok(())
+}
+
+/// Asks a peer. Cancel safe.
+///
+/// # Errors
+/// The peer did not answer within 2 s.
+pub(crate) async fn ask(link: &Link, query: &PeerQuery) -> Result<bytes::Bytes, LinkError> {
+    let asked = tokio::time::timeout(QUERY_TIMEOUT, async {
+        let (mut writer, mut reader) = link.connection.open_bi(PEER_FRAME_BYTES_MAX + 16).await?;
+        writer.write(query.encode()).await?;
+        writer.finish();
+        let frame = reader.next_frame().await?.ok_or(LinkError::Ended)?;
+        PeerQuery::decode_answer(frame).map_err(|error| LinkError::Protocol(error.error))
+    });
+    asked.await.unwrap_or(Err(LinkError::Closed(Closed::TimedOut)))
+}
+
+fn protocol(code: ErrorCode, message: &str) -> LinkError {
+    LinkError::Protocol(WireError::new(code, message))
+}

@@ -1,0 +1,152 @@
+//! The queue of messages towards one peer: named, bounded in bytes, metered, and shedding the newest when full. What
+//! queued up while the last batch was written becomes the next batch.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use farwire_wire::ViewDigest;
+use farwire_wire::limits::PEER_BATCH_BYTES;
+use farwire_wire::peer::{Messages, Step};
+use tokio::sync::Notify;
+
+use crate::fanout::lock;
+
+/// A message on its way to a peer.
+#[derive(Debug, Clone)]
+pub(crate) struct Parcel {
+    /// What the peer is to do with it.
+    pub(crate) step: Step,
+    /// How many nodes have passed it on that were not its owner.
+    pub(crate) hops: u32,
+    /// The stored form.
+    pub(crate) entry: Bytes,
+    /// The publisher asked for datagrams.
+    pub(crate) datagram: bool,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    filled: Notify,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    parcels: VecDeque<Parcel>,
+    bytes: usize,
+}
+
+impl Outbox {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { queue: Mutex::default(), filled: Notify::new(), bytes_max }
+    }
+
+    /// Queues a message; `false` when there was no room, and it was shed.
+    pub(crate) fn push(&self, parcel: Parcel) -> bool {
+        let mut queue = lock(&self.queue);
+        if queue.bytes + parcel.entry.len() > self.bytes_max {
+            return false;
+        }
+        queue.bytes += parcel.entry.len();
+        queue.parcels.push_back(parcel);
+        let was_empty = queue.parcels.len() == 1;
+        drop(queue);
+        if was_empty {
+            self.filled.notify_one();
+        }
+        true
+    }
+
+    /// The bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        lock(&self.queue).bytes
+    }
+
+    /// Waits for messages and takes a batch, in order: all of one step and number of hops, at most
+    /// [`PEER_BATCH_BYTES`]. A datagram is a batch of its own. Cancel safe.
+    pub(crate) async fn batch(&self, view: impl Fn() -> ViewDigest) -> Batch {
+        loop {
+            let batch = lock(&self.queue).take_batch(&view);
+            if let Some(batch) = batch {
+                return batch;
+            }
+            self.filled.notified().await;
+        }
+    }
+}
+
+/// Messages that travel together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The frame.
+    pub(crate) messages: Messages,
+    /// Its one message travels as a datagram.
+    pub(crate) datagram: bool,
+}
+
+impl Queue {
+    fn take_batch(&mut self, view: impl Fn() -> ViewDigest) -> Option<Batch> {
+        let first = self.take()?;
+        let mut bytes = first.entry.len();
+        let mut entries = vec![first.entry];
+        while let Some(next) = self.parcels.front() {
+            let fits = bytes + next.entry.len() <= PEER_BATCH_BYTES;
+            let alike = next.step == first.step && next.hops == first.hops && !next.datagram && !first.datagram;
+            if !fits || !alike {
+                break;
+            }
+            bytes += next.entry.len();
+            entries.extend(self.take().map(|parcel| parcel.entry));
+        }
+        let messages = Messages { step: first.step, view: view(), hops: first.hops, entries };
+        Some(Batch { messages, datagram: first.datagram })
+    }
+
+    fn take(&mut self) -> Option<Parcel> {
+        let parcel = self.parcels.pop_front()?;
+        self.bytes -= parcel.entry.len();
+        Some(parcel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel(step: Step, bytes: usize) -> Parcel {
+        Parcel { step, hops: 0, entry: vec![0; bytes].into(), datagram: false }
+    }
+
+    #[tokio::test]
+    async fn what_is_alike_travels_together_and_in_order() {
+        let outbox = Outbox::new(1 << 20);
+        for (step, bytes) in [(Step::ToNode, 1), (Step::ToNode, 2), (Step::ToRegion, 3), (Step::ToNode, 4)] {
+            assert!(outbox.push(parcel(step, bytes)));
+        }
+        let mut sizes = Vec::new();
+        for _ in 0..3 {
+            let batch = outbox.batch(|| ViewDigest(1)).await;
+            sizes.push(batch.messages.entries.iter().map(Bytes::len).collect::<Vec<_>>());
+        }
+        assert_eq!(sizes, [vec![1, 2], vec![3], vec![4]]);
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_batch_ends_at_its_bound() {
+        let outbox = Outbox::new(1 << 20);
+        (0..5).for_each(|_| assert!(outbox.push(parcel(Step::ToNode, PEER_BATCH_BYTES / 2))));
+        let batch = outbox.batch(|| ViewDigest(1)).await;
+        assert_eq!(batch.messages.entries.len(), 2);
+    }
+
+    #[test]
+    fn a_full_queue_sheds_the_newest() {
+        let outbox = Outbox::new(10);
+        assert!(outbox.push(parcel(Step::ToNode, 10)));
+        assert!(!outbox.push(parcel(Step::ToNode, 1)));
+    }
+}

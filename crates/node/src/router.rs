@@ -1,0 +1,167 @@
+//! The way of a volatile message: from the publisher's node to the owner of its slot, from there to the nodes of the
+//! region that want it and once to each other region that does, and there from its owner to the region's nodes.
+//!
+//! The router asks the placement who owns what and the peers' interest who wants what; it decides nothing else. An
+//! owner orders: under the shard's lock it drops what it has seen, appends to its own tail and hands the message to
+//! the links, so that every node of the region sees one order.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use farwire_core::placement::{RegionIndex, Routes};
+use farwire_wire::limits::HOPS_MAX;
+use farwire_wire::peer::{Messages, Step};
+use farwire_wire::{Entry, ErrorCode, Slot, WireError};
+
+use crate::fanout::Fanout;
+use crate::local::Local;
+use crate::metrics::Metrics;
+use crate::peer::{Parcel, Peers};
+use crate::tail::Stored;
+
+/// Routes messages.
+#[derive(Debug)]
+pub(crate) struct Router {
+    local: Arc<Local>,
+    routes: Arc<ArcSwap<Routes>>,
+    fanout: Arc<Fanout>,
+    peers: Arc<Peers>,
+    metrics: Arc<Metrics>,
+}
+
+/// A message with what is needed to route it.
+struct Message {
+    entry: Entry,
+    bytes: Bytes,
+    slot: Slot,
+}
+
+impl Router {
+    pub(crate) fn new(
+        local: Arc<Local>,
+        routes: Arc<ArcSwap<Routes>>,
+        fanout: Arc<Fanout>,
+        peers: Arc<Peers>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { local, routes, fanout, peers, metrics }
+    }
+
+    /// Takes a message from a publisher on this node.
+    ///
+    /// # Errors
+    /// Nobody owns the channel just now, or the link to its owner is full: nothing was sent.
+    pub(crate) fn publish(&self, entry: Entry) -> Result<(), WireError> {
+        let message = Message { slot: self.local.slot(&entry.channel), bytes: entry.encode(), entry };
+        self.metrics.published.inc();
+        self.to_owner(message, Step::ToOwner, 0)
+    }
+
+    /// Takes messages from a peer.
+    pub(crate) fn arrived(&self, messages: Messages) {
+        if messages.view != self.routes.load().view().digest() {
+            self.metrics.view_mismatches.inc();
+        }
+        for bytes in messages.entries {
+            let Ok(entry) = Entry::decode(bytes.clone()) else {
+                self.metrics.malformed.inc();
+                continue;
+            };
+            let message = Message { slot: self.local.slot(&entry.channel), bytes, entry };
+            let sent = match messages.step {
+                // This node is one that the message was passed to.
+                step @ (Step::ToOwner | Step::ToRegion) => self.to_owner(message, step, messages.hops + 1),
+                Step::ToNode => {
+                    self.deliver(&message);
+                    Ok(())
+                }
+            };
+            if sent.is_err() {
+                self.metrics.undeliverable.inc();
+            }
+        }
+    }
+
+    /// Acts as the owner in this region, or passes the message on to it, which `hops` nodes have done before.
+    fn to_owner(&self, message: Message, step: Step, hops: u32) -> Result<(), WireError> {
+        let routes = self.routes.load();
+        let view = routes.view();
+        let here = view.region_index(&self.local.region);
+        let owner = here.and_then(|region| routes.owner(region, message.slot)).map(|owner| view.member(owner));
+        let Some(owner) = owner else {
+            return Err(WireError::new(ErrorCode::NotOwner, "the node is not in the ring yet: try again in a second"));
+        };
+        if owner.name == self.local.name {
+            self.own(&message, step, &routes);
+            return Ok(());
+        }
+        if hops > HOPS_MAX {
+            let message = format!("the channel's owner seems to be {}: views differ, try again", owner.name);
+            return Err(WireError::new(ErrorCode::NotOwner, message));
+        }
+        let parcel = Parcel { step, hops, entry: message.bytes, datagram: message.entry.datagram };
+        if self.peers.send(&owner.name, parcel) {
+            Ok(())
+        } else {
+            let message = format!("the link to {} is full or down: slow down, or try again", owner.name);
+            Err(WireError::new(ErrorCode::Overloaded, message))
+        }
+    }
+
+    /// Orders a message: this node owns its slot.
+    fn own(&self, message: &Message, step: Step, routes: &Routes) {
+        let shard = self.local.shard(message.slot);
+        let now = self.local.clock.now();
+        let mut state = self.fanout.shard(shard);
+        if !state.recent.take(now, message.entry.session, message.entry.count) {
+            self.metrics.duplicates.inc();
+            return;
+        }
+        state.rates.count(now, &message.entry.channel, message.entry.payload.len());
+        self.to_interested(message, step, routes);
+        let stored = Stored::new(&message.bytes, message.entry.datagram);
+        self.fanout.append(shard, &mut state.tail, &message.entry.channel, stored);
+    }
+
+    /// Hands a message to the links of everybody who wants it: to this region's nodes, and to the owners of the other
+    /// regions if this is the publisher's.
+    fn to_interested(&self, message: &Message, step: Step, routes: &Routes) {
+        let parcel = |step| Parcel { step, hops: 0, entry: message.bytes.clone(), datagram: message.entry.datagram };
+        let mut regions: Vec<RegionIndex> = Vec::new();
+        self.peers.for_each_interested(self.local.clock.now(), &message.entry.channel, |link| {
+            if link.region == self.local.region {
+                self.count_shed(link.send(parcel(Step::ToNode)));
+            } else if step == Step::ToOwner
+                && let Some(region) = routes.view().region_index(&link.region)
+                && !regions.contains(&region)
+            {
+                regions.push(region);
+            }
+        });
+        for region in regions {
+            let owner = routes.owner(region, message.slot);
+            let sent =
+                owner.is_some_and(|owner| self.peers.send(&routes.view().member(owner).name, parcel(Step::ToRegion)));
+            self.count_shed(sent);
+        }
+    }
+
+    /// Takes a message that this region's owner has ordered.
+    fn deliver(&self, message: &Message) {
+        let shard = self.local.shard(message.slot);
+        let mut state = self.fanout.shard(shard);
+        if !state.recent.take(self.local.clock.now(), message.entry.session, message.entry.count) {
+            self.metrics.duplicates.inc();
+            return;
+        }
+        let stored = Stored::new(&message.bytes, message.entry.datagram);
+        self.fanout.append(shard, &mut state.tail, &message.entry.channel, stored);
+    }
+
+    fn count_shed(&self, sent: bool) {
+        if !sent {
+            self.metrics.link_shed.inc();
+        }
+    }
+}

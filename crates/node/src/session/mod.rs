@@ -1,0 +1,240 @@
+//! Clients: accepts them, admits them, and runs their sessions. A session is one task: it reads requests and writes
+//! answers and deliveries. There is no task and no queue per subscription.
+
+mod hello;
+mod requests;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use farwire_auth::Access;
+use farwire_transport::endpoint::{Arrival, Knock};
+use farwire_transport::{ClientPort, Connection, FrameReader, FrameWriter};
+use farwire_wire::client::{GoAway, ServerBody, ServerFrame};
+use farwire_wire::{ClientId, ErrorCode, Instance, SessionId, WireError};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::events::Event;
+use crate::fanout::{Wake, lock};
+use crate::node::Shared;
+
+pub(crate) use requests::RESERVED_PREFIX;
+
+/// Answers and commands that wait for a session's writer; its reader waits for room.
+const ANSWER_QUEUE: usize = 256;
+/// Handshakes under way above which unproven addresses have to prove themselves first.
+const UNPROVEN_HANDSHAKES_MAX: usize = 256;
+/// A client gets this long to receive the last words of a session.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Over how long clients spread their reconnects when a node leaves.
+const GO_AWAY_JITTER_MS: u32 = 1_000;
+
+/// The sessions of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    open: Mutex<BTreeMap<SessionId, Arc<Session>>>,
+    per_address: Mutex<BTreeMap<IpAddr, usize>>,
+}
+
+/// One session, as others see it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Its id.
+    pub(crate) id: SessionId,
+    /// Whose it is.
+    pub(crate) client_id: ClientId,
+    /// The client's run.
+    pub(crate) instance: Instance,
+    /// The SDK, for people.
+    pub(crate) agent: String,
+    /// Where the client is.
+    pub(crate) connection: Connection,
+    /// Since when, in microseconds since the Unix epoch.
+    pub(crate) since_us: u64,
+    /// What it may do.
+    pub(crate) access: Access,
+    /// Subscriptions now.
+    pub(crate) subscriptions: AtomicUsize,
+    /// Messages taken from it.
+    pub(crate) published: AtomicU64,
+    /// Messages written to it.
+    pub(crate) delivered: AtomicU64,
+    /// Messages that it was too slow for.
+    pub(crate) dropped: AtomicU64,
+}
+
+impl Sessions {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.open).len()
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        lock(&self.open).values().cloned().collect()
+    }
+
+    fn enter(&self, address: IpAddr, per_address_max: usize) -> bool {
+        let mut counts = lock(&self.per_address);
+        let count = counts.entry(address).or_insert(0);
+        let room = *count < per_address_max;
+        *count += usize::from(room);
+        room
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut counts = lock(&self.per_address);
+        if let Some(count) = counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&address);
+            }
+        }
+    }
+}
+
+/// Accepts clients until the port closes or `stopping` turns true; then sends every session away and waits for them.
+/// Not cancel safe: sessions end with it.
+pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<ClientPort>, stopping: watch::Receiver<bool>) {
+    let mut tasks = JoinSet::new();
+    let mut stop = stopping.clone();
+    loop {
+        tokio::select! {
+            biased;
+            Some(_) = tasks.join_next() => {}
+            _ = stop.wait_for(|stopping| *stopping) => break,
+            knock = port.accept() => match knock {
+                Some(knock) => admit(&shared, knock, &mut tasks, &stopping),
+                None => break,
+            },
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Decides on a knock before any work is spent on it.
+fn admit(shared: &Arc<Shared>, knock: Knock, tasks: &mut JoinSet<()>, stopping: &watch::Receiver<bool>) {
+    let limits = &shared.config.limits;
+    let address = knock.remote_address().ip();
+    let sessions = shared.sessions.len();
+    let handshakes = tasks.len().saturating_sub(sessions);
+    if handshakes > UNPROVEN_HANDSHAKES_MAX && !knock.is_address_proven() {
+        knock.ask_for_proof();
+        return;
+    }
+    if tasks.len() >= limits.sessions_max || !shared.sessions.enter(address, limits.sessions_per_address_max) {
+        shared.metrics.sessions_refused.inc();
+        knock.refuse();
+        return;
+    }
+    let (shared, stopping) = (shared.clone(), stopping.clone());
+    tasks.spawn(async move {
+        if let Err(error) = serve(&shared, knock, stopping).await {
+            shared.metrics.sessions_refused.inc();
+            tracing::debug!(%address, err = %error, "connection did not become a session");
+        }
+        shared.sessions.leave(address);
+    });
+}
+
+/// Runs one connection to its end.
+async fn serve(
+    shared: &Arc<Shared>,
+    knock: Knock,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let Arrival::Native(connection) = knock.into_client().await?;
+    let timeout = shared.config.limits.hello_timeout;
+    let greeted = tokio::time::timeout(timeout, hello::greet(shared, &connection)).await;
+    let (session, writer, reader) = match greeted {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(refusal)) => return Err(refuse(&connection, refusal).await.into()),
+        Err(_) => {
+            let late = WireError::from(ErrorCode::AuthTimeout);
+            connection.close(late.code, &late.message);
+            return Err(late.into());
+        }
+    };
+    let session = Arc::new(session);
+    lock(&shared.sessions.open).insert(session.id, session.clone());
+    shared.metrics.sessions_opened.inc();
+    shared.events.tell(Event::Session { session: session.id, client_id: session.client_id.clone(), open: true });
+    let end = run(shared, &session, writer, reader, stopping).await;
+    tracing::debug!(session = %session.id, client = %session.client_id, err = %end, "session ended");
+    lock(&shared.sessions.open).remove(&session.id);
+    shared.events.tell(Event::Session { session: session.id, client_id: session.client_id.clone(), open: false });
+    connection.close(end.code, &end.message);
+    Ok(())
+}
+
+/// Tells a client why it is refused: in a frame, and again in the connection's close.
+async fn refuse(connection: &Connection, refusal: hello::Refusal) -> WireError {
+    let hello::Refusal { request, error, writer } = refusal;
+    if let Some(mut writer) = writer {
+        let frame = ServerFrame { request, body: ServerBody::Error(error.clone()) }.encode();
+        let _gone_or_slow = tokio::time::timeout(LAST_WORDS, async {
+            if writer.write(frame).await.is_ok() {
+                writer.finish_and_wait().await;
+            }
+        })
+        .await;
+    }
+    connection.close(error.code, &error.message);
+    error
+}
+
+/// Reads and writes until the client goes, breaks the protocol, its token expires, or the node stops.
+async fn run(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    writer: FrameWriter,
+    reader: FrameReader,
+    mut stopping: watch::Receiver<bool>,
+) -> WireError {
+    let (answers, commands) = mpsc::channel(ANSWER_QUEUE);
+    let wake = Arc::new(Wake::default());
+    let writing = writer::run(shared, session, writer, commands, wake.clone());
+    let reading = requests::run(shared, session, reader, &answers, &wake);
+    let datagrams = requests::datagrams(shared, session);
+    tokio::pin!(writing);
+    tokio::select! {
+        biased;
+        error = &mut writing => return error,
+        error = reading => return error,
+        error = datagrams => return error,
+        () = expiry(shared, session) => return ErrorCode::AuthExpired.into(),
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
+    let alternatives = shared.entry_points().into_iter().filter(|entry| entry.node != shared.local.name).collect();
+    let reason = "the node is stopping".to_owned();
+    let go_away = GoAway { retry_after_ms: 0, jitter_ms: GO_AWAY_JITTER_MS, alternatives, reason };
+    let frame = ServerFrame { request: 0, body: ServerBody::GoAway(go_away) }.encode();
+    let _client_gone = answers.try_send(writer::Command::Frame(frame));
+    // The client closes once it has read this.
+    let _slow = tokio::time::timeout(LAST_WORDS, writing).await;
+    WireError::new(ErrorCode::GoAway, "the node is stopping: reconnect to another one")
+}
+
+/// Waits until the session's token has expired.
+async fn expiry(shared: &Shared, session: &Session) {
+    loop {
+        let now_s = shared.local.clock.wall_us() / 1_000_000;
+        let left_s = session.access.expires_at_seconds().saturating_sub(now_s);
+        if left_s == 0 {
+            return;
+        }
+        // In steps, so that a clock that is set meanwhile counts.
+        tokio::time::sleep(Duration::from_secs(left_s.min(60))).await;
+    }
+}
+
+impl Session {
+    fn count(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,322 @@
+//! A session's requests: decodes them, asks the grant, hands them on and answers. Publishes that arrived together are
+//! acknowledged together.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use farwire_auth::Action;
+use farwire_transport::{FrameReader, ReadError};
+use farwire_wire::client::{AckLevel, ClientBody, ClientFrame, Publish, ServerBody, ServerFrame};
+use farwire_wire::{ChannelName, Entry, ErrorCode, Filter, RegionName, WireError};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::Session;
+use super::writer::Command;
+use crate::fanout::{Cursor, Wake};
+use crate::node::Shared;
+use crate::peer::{Link, Peers};
+
+/// A subscription is confirmed at the latest after this time, with the regions that are pending then.
+const IN_FORCE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Channels that only the mesh itself uses.
+pub(crate) const RESERVED_PREFIX: &str = "farwire:";
+
+/// Reads requests until the client goes or breaks the protocol. Not cancel safe: a request may be half done.
+pub(super) async fn run(
+    shared: &Shared,
+    session: &Session,
+    mut reader: FrameReader,
+    answers: &mpsc::Sender<Command>,
+    wake: &Arc<Wake>,
+) -> WireError {
+    let mut requests = Requests { shared, session, answers, wake, last: 1, acks: None, subscriptions: BTreeSet::new() };
+    let mut pending = FuturesUnordered::new();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            Some(answer) = pending.next() => {
+                if let Err(error) = requests.answer(answer).await {
+                    return error;
+                }
+                continue;
+            }
+            frame = reader.next_frame() => frame,
+        };
+        let mut next = frame;
+        loop {
+            match next {
+                Ok(Some(frame)) => match requests.handle(frame).await {
+                    Ok(Some(confirmation)) => pending.push(confirmation),
+                    Ok(None) => {}
+                    Err(error) => return error,
+                },
+                Ok(None) => return ErrorCode::Closed.into(),
+                Err(error) => return read_failed(&error),
+            }
+            match reader.buffered_frame() {
+                Ok(None) => break,
+                buffered => next = buffered,
+            }
+        }
+        if let Err(error) = requests.flush_acks().await {
+            return error;
+        }
+    }
+}
+
+fn read_failed(error: &ReadError) -> WireError {
+    match error {
+        ReadError::Frame(broken) => WireError::new(broken.code(), broken.to_string()),
+        ReadError::Cut => WireError::new(ErrorCode::Malformed, error.to_string()),
+        ReadError::Reset(_) | ReadError::Lost(_) => WireError::new(ErrorCode::Closed, error.to_string()),
+    }
+}
+
+/// Takes publishes that come as datagrams: never acknowledged, dropped where a stream's would be refused.
+pub(super) async fn datagrams(shared: &Shared, session: &Session) -> WireError {
+    loop {
+        let datagram = match session.connection.read_datagram().await {
+            Ok(datagram) => datagram,
+            Err(lost) => return WireError::new(ErrorCode::Closed, lost.to_string()),
+        };
+        if let Ok(ClientFrame { body: ClientBody::Publish(publish), .. }) = ClientFrame::decode(datagram) {
+            let refused = take_publish(shared, session, publish, true).err();
+            if let Some(error) = refused {
+                tracing::trace!(session = %session.id, err = %error, "datagram refused");
+            }
+        }
+    }
+}
+
+/// Publishes a message for the session, if it may.
+fn take_publish(shared: &Shared, session: &Session, publish: Publish, datagram: bool) -> Result<(), WireError> {
+    check_publish(shared, session, &publish)?;
+    // Two counts under one name would overtake each other: datagrams count apart. Derived from the client's id, so
+    // that no client can speak in another's session.
+    let kind: &[u8] = if datagram { b"datagram" } else { b"stream" };
+    let id = session.client_id.as_str().as_bytes();
+    let entry = Entry {
+        channel: publish.channel,
+        payload: publish.payload,
+        publisher: publish.publisher,
+        number: publish.number,
+        published_at_us: shared.local.clock.wall_us(),
+        session: shared.local.derive(&[id, &session.instance.0.to_be_bytes(), kind]),
+        count: publish.count,
+        datagram,
+    };
+    shared.router.publish(entry)?;
+    Session::count(&session.published, 1);
+    Ok(())
+}
+
+fn check_publish(shared: &Shared, session: &Session, publish: &Publish) -> Result<(), WireError> {
+    let forbidden = session.access.check(Action::Publish, &publish.channel);
+    forbidden.map_err(|error| WireError::new(ErrorCode::Forbidden, error.to_string()))?;
+    check_not_reserved(publish.channel.as_str())?;
+    if publish.payload.len() > shared.config.limits.payload_bytes_max {
+        let message = format!("the payload is above this node's {} bytes", shared.config.limits.payload_bytes_max);
+        return Err(WireError::new(ErrorCode::FrameTooLarge, message));
+    }
+    if shared.config.namespaces.of(&publish.channel).log {
+        return Err(not_built(shared));
+    }
+    if publish.level == Some(AckLevel::Geo) {
+        let message = "a volatile channel has no `geo` ack: nothing of it is kept";
+        return Err(WireError::new(ErrorCode::Unsupported, message));
+    }
+    Ok(())
+}
+
+fn check_not_reserved(name: &str) -> Result<(), WireError> {
+    if name.starts_with(RESERVED_PREFIX) {
+        return Err(WireError::new(ErrorCode::Forbidden, "channels that begin with `farwire:` are the mesh's own"));
+    }
+    Ok(())
+}
+
+fn not_built(shared: &Shared) -> WireError {
+    let prefixes: Vec<_> =
+        shared.config.namespaces.iter().filter(|n| !n.log).filter_map(|n| n.prefix.as_ref()).collect();
+    let use_instead = match prefixes.as_slice() {
+        [] => "define a namespace with `log = false` in the node's config".to_owned(),
+        prefixes => format!("use a channel under one of the volatile namespaces {prefixes:?}"),
+    };
+    let message = format!("the channel is logged, and the log is not built yet: {use_instead}");
+    WireError::new(ErrorCode::Unsupported, message)
+}
+
+struct Requests<'a> {
+    shared: &'a Shared,
+    session: &'a Session,
+    answers: &'a mpsc::Sender<Command>,
+    wake: &'a Arc<Wake>,
+    /// The number of the newest request.
+    last: u64,
+    /// The first and last of the publishes taken and not acknowledged yet.
+    acks: Option<(u64, u64)>,
+    subscriptions: BTreeSet<u64>,
+}
+
+/// Resolves to the answer of a subscribe, once it is in force.
+type Confirmation = std::pin::Pin<Box<dyn Future<Output = ServerFrame> + Send>>;
+
+impl Requests<'_> {
+    /// Handles a frame; an error ends the session.
+    async fn handle(&mut self, frame: bytes::Bytes) -> Result<Option<Confirmation>, WireError> {
+        let frame = match ClientFrame::decode(frame) {
+            Ok(frame) => frame,
+            Err(bad) if bad.request == 0 => return Err(bad.error),
+            Err(bad) => {
+                self.check_number(bad.request)?;
+                self.refuse(bad.request, bad.error).await?;
+                return Ok(None);
+            }
+        };
+        self.check_number(frame.request)?;
+        match frame.body {
+            ClientBody::Publish(publish) => match take_publish(self.shared, self.session, publish, false) {
+                Ok(()) => self.ack(frame.request).await?,
+                Err(error) => self.refuse(frame.request, error).await?,
+            },
+            ClientBody::Subscribe(filter) => match self.subscribe(frame.request, &filter).await? {
+                Ok(confirmation) => return Ok(Some(confirmation)),
+                Err(error) => self.refuse(frame.request, error).await?,
+            },
+            ClientBody::Unsubscribe(subscription) => self.unsubscribe(frame.request, subscription).await?,
+            ClientBody::Hello(_) => return Err(WireError::new(ErrorCode::ProtocolState, "a second hello")),
+        }
+        Ok(None)
+    }
+
+    fn check_number(&mut self, request: u64) -> Result<(), WireError> {
+        if request != self.last + 1 {
+            return Err(WireError::new(ErrorCode::ProtocolState, "request numbers must grow by one"));
+        }
+        self.last = request;
+        Ok(())
+    }
+
+    async fn ack(&mut self, request: u64) -> Result<(), WireError> {
+        match &mut self.acks {
+            Some((_, last)) if *last + 1 == request => *last = request,
+            _ => {
+                self.flush_acks().await?;
+                self.acks = Some((request, request));
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush_acks(&mut self) -> Result<(), WireError> {
+        match self.acks.take() {
+            Some((first, request)) => {
+                let body = ServerBody::PublishAck { first, level: AckLevel::Volatile };
+                self.answer(ServerFrame { request, body }).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn refuse(&mut self, request: u64, error: WireError) -> Result<(), WireError> {
+        self.flush_acks().await?;
+        self.answer(ServerFrame { request, body: ServerBody::Error(error) }).await
+    }
+
+    async fn answer(&self, frame: ServerFrame) -> Result<(), WireError> {
+        self.command(Command::Frame(frame.encode())).await
+    }
+
+    async fn command(&self, command: Command) -> Result<(), WireError> {
+        self.answers.send(command).await.map_err(|_| ErrorCode::Closed.into())
+    }
+
+    async fn subscribe(&mut self, request: u64, filter: &Filter) -> Result<Result<Confirmation, WireError>, WireError> {
+        if let Err(error) = self.check_subscribe(filter) {
+            return Ok(Err(error));
+        }
+        self.subscriptions.insert(request);
+        self.session.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let cursor = self.shared.fanout.subscribe(filter, request, self.wake);
+        let guard = Subscribed { fanout: self.shared.fanout.clone(), cursor };
+        self.command(Command::Subscribe { subscription: request, cursor: guard }).await?;
+        Ok(Ok(Box::pin(in_force(self.shared, filter, request))))
+    }
+
+    fn check_subscribe(&self, filter: &Filter) -> Result<(), WireError> {
+        let max = self.shared.config.limits.subscriptions_per_session_max;
+        if self.subscriptions.len() >= max {
+            let message = format!("the session has {max} subscriptions already: end some, or use patterns");
+            return Err(WireError::new(ErrorCode::SubscriptionLimit, message));
+        }
+        for pattern in filter.patterns() {
+            let forbidden = self.session.access.check_pattern(Action::Subscribe, pattern);
+            forbidden.map_err(|error| WireError::new(ErrorCode::Forbidden, error.to_string()))?;
+            check_not_reserved(pattern.as_str())?;
+            if self.shared.config.namespaces.reached_by(pattern).any(|namespace| namespace.log) {
+                return Err(not_built(self.shared));
+            }
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe(&mut self, request: u64, subscription: u64) -> Result<(), WireError> {
+        if !self.subscriptions.remove(&subscription) {
+            let error = WireError::new(ErrorCode::ProtocolState, "no subscription has this number");
+            return self.refuse(request, error).await;
+        }
+        self.session.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        self.command(Command::Unsubscribe { subscription }).await?;
+        self.answer(ServerFrame { request, body: ServerBody::UnsubscribeOk }).await
+    }
+}
+
+/// A subscription's cursor, which ends the subscription when dropped.
+#[derive(Debug)]
+pub(super) struct Subscribed {
+    fanout: Arc<crate::fanout::Fanout>,
+    pub(super) cursor: Cursor,
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        self.fanout.unsubscribe(&self.cursor);
+    }
+}
+
+/// Waits until every owner of what `filter` wants knows of it, and answers with the regions that do not yet.
+fn in_force(shared: &Shared, filter: &Filter, request: u64) -> impl Future<Output = ServerFrame> + Send + use<> {
+    let change = *shared.fanout.wishes().borrow();
+    let (links, mut pending_regions) = concerned(shared, filter);
+    async move {
+        let late = Peers::confirmed(links, change, IN_FORCE_PATIENCE).await;
+        pending_regions.extend(late.iter().map(|link| link.region.clone()));
+        pending_regions.sort();
+        pending_regions.dedup();
+        ServerFrame { request, body: ServerBody::SubscribeOk { pending_regions } }
+    }
+}
+
+/// The links to every owner of what `filter` wants, and the regions of which nobody can be reached.
+fn concerned(shared: &Shared, filter: &Filter) -> (Vec<Arc<Link>>, Vec<RegionName>) {
+    let routes = shared.topology.routes();
+    let view = routes.view();
+    let channels: Option<Vec<ChannelName>> = filter.patterns().iter().map(farwire_wire::Pattern::channel).collect();
+    let all = shared.peers.all();
+    let dark = |region: &&RegionName| {
+        let reached = |link: &Arc<Link>| link.region == **region;
+        **region != shared.local.region && !all.iter().any(reached)
+    };
+    let pending = view.regions().iter().filter(dark).cloned().collect();
+    let Some(channels) = channels else {
+        return (all, pending);
+    };
+    let owners = channels.iter().flat_map(|channel| routes.owners_of(shared.local.slot(channel)).collect::<Vec<_>>());
+    let names: BTreeSet<_> = owners.map(|(_, owner)| view.member(owner).name.clone()).collect();
+    (all.into_iter().filter(|link| names.contains(&link.node)).collect(), pending)
+}
