@@ -1,1 +1,77 @@
-//! Farwire.
+//! The SDK that applications use to talk to a Farwire mesh.
+//!
+//! A [`Client`] holds one session with one node, the nearest that answers or the one that you prefer, and moves on
+//! to the next when that node or the network fails. You **publish** messages to channels and **subscribe** to
+//! patterns of channels:
+//!
+//! ```no_run
+//! use farwire_client::{Client, ConnectOptions, Event};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(ConnectOptions::from_context(".farwire/mesh.json")?).await?;
+//! let mut room = client.subscribe("live.room.>").await?;
+//! client.publish("live.room.1", "hello").await?;
+//!
+//! while let Some(event) = room.next().await {
+//!     match event {
+//!         Event::Message(message) => println!("{}: {:?}", message.channel, message.payload),
+//!         Event::Dropped { count } => println!("fell behind: {count} messages went by"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Channels and patterns
+//! A channel is a name of segments separated by dots. In a pattern `*` stands for one whole segment and `>` for one or
+//! more at the end: `fleet.*.position`, `live.>`. What a channel promises is up to its namespace in the mesh; a
+//! *volatile* channel delivers at most once and forgets.
+//!
+//! # Acks
+//! [`Client::publish`] waits until the mesh has taken the message. [`Client::publish_pipelined`] returns as soon as the
+//! message is on its way, and hands out a [`PendingAck`]: many messages can be under way, up to a bound.
+//!
+//! # Back-pressure
+//! Nothing here grows without a bound. A subscription has no queue of its own: [`Subscription::next`] reads from the
+//! network, so one that is not read holds up nobody else, and the node tells it later how many messages went by.
+//!
+//! # When the connection is lost
+//! The client reconnects for ever, with growing random pauses, and takes its subscriptions along; [`Client::status`]
+//! tells. Publishes and subscribes wait meanwhile. A publish whose ack was lost with the connection ends as
+//! [`PublishError::Unknown`]. Only a definite refusal, such as an expired token, ends a client for good.
+//!
+//! # Cancel safety
+//! Every `async fn` says what dropping its future means. The session lives in a task of its own, so nothing is lost
+//! when a `select!` drops a [`Subscription::next`].
+
+mod answers;
+mod client;
+mod connect;
+mod context;
+mod deliveries;
+mod entry_points;
+mod error;
+mod ledger;
+mod options;
+mod publisher;
+mod race;
+mod requests;
+mod session;
+mod standing;
+mod status;
+mod subscription;
+
+pub use client::Client;
+pub use context::{Context, ContextNode, ContextRegion};
+pub use entry_points::EntryPoint;
+pub use error::{Attempt, AttemptError, ConnectError, OptionsError, PublishError, SubscribeError};
+pub use options::ConnectOptions;
+pub use publisher::{Ack, PendingAck};
+pub use status::{Status, StatusChanges};
+pub use subscription::{Event, Message, Subscription};
+
+pub use farwire_wire::client::AckLevel;
+pub use farwire_wire::{
+    ChannelName, ClientId, ErrorClass, ErrorCode, NameError, NodeName, Pattern, PublisherId, RegionName, SessionId,
+    WireError,
+};

@@ -14,6 +14,7 @@ use farwire_wire::{ChannelName, Filter, Pattern, Shard};
 use tokio::sync::{Notify, watch};
 
 use crate::rates::Rates;
+use crate::sync::lock;
 use crate::tail::{Stored, Tail};
 
 /// Most messages that a feed refers to: who is further behind has dropped some.
@@ -297,11 +298,6 @@ impl Index {
             self.free.push(id);
         }
     }
-}
-
-/// Locks, also after a panic elsewhere: every change under these locks is complete at each step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

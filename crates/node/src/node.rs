@@ -1,10 +1,10 @@
-//! A node, put together: opens the ports, starts the tasks, and ends them in order. What the parts share is in
-//! [`Shared`]; what each task owns is in the table of ARCHITECTURE.md.
+//! A node, put together: opens the ports, starts the tasks, and ends them in order. What each task owns is in the table
+//! of ARCHITECTURE.md.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use farwire_auth::{IssuerPublic, Verifier};
@@ -13,8 +13,7 @@ use farwire_transport::endpoint::{CLIENT_PORT_ALPN, PEER_PORT_ALPN};
 use farwire_transport::mesh_file::MeshFileError;
 use farwire_transport::tls::{self, KeyFiles, ReloadingKey, TlsError};
 use farwire_transport::{ClientPort, EndpointError, MeshFile, PeerPort, Socket, TlsClock};
-use farwire_wire::client::EntryPoint;
-use farwire_wire::peer::{NodeState, PeerFrame};
+use farwire_wire::peer::PeerFrame;
 use farwire_wire::{ErrorCode, Life, RegionName};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -25,63 +24,23 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
-use crate::fanout::{Fanout, lock};
+use crate::fanout::Fanout;
+use crate::link::{accepting, dialing};
 use crate::local::{Clock, Local};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
-use crate::peer::Peers;
-use crate::peer::dialing::{self, Addresses};
+use crate::peers::{Addresses, Peers};
+use crate::probed::Probed;
 use crate::router::Router;
-use crate::session::{self, Sessions};
-use crate::topology::{Change, Topology};
-use crate::{admin, peers_in, probe, upkeep};
+use crate::sessions::Sessions;
+use crate::shared::{BoundAddresses, Keys, Shared};
+use crate::topology::Topology;
+use crate::{admin, probe, session, upkeep};
 
 /// SWIM messages that wait for membership; their connections wait for room.
 const SWIM_QUEUE: usize = 256;
 /// How long a stopping node waits for its goodbyes to be heard.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// A node whose seeds do not answer is ready after this time: it may be the first one.
-const ALONE_READY_AFTER: Duration = Duration::from_secs(10);
-
-/// What the parts of a node share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) local: Arc<Local>,
-    pub(crate) verifier: Verifier,
-    pub(crate) fanout: Arc<Fanout>,
-    pub(crate) peers: Arc<Peers>,
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) topology: Topology,
-    pub(crate) router: Router,
-    pub(crate) sessions: Sessions,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) events: Events,
-    pub(crate) keys: Keys,
-    pub(crate) addresses: BoundAddresses,
-    pub(crate) probed: probe::Probed,
-    rng: Mutex<StdRng>,
-    revision: AtomicU64,
-    leaving: AtomicBool,
-}
-
-/// The node's certificates, reloaded when their files change.
-#[derive(Debug)]
-pub(crate) struct Keys {
-    pub(crate) client: Arc<ReloadingKey>,
-    pub(crate) peer: Arc<ReloadingKey>,
-}
-
-/// Where the node listens and where others reach it.
-#[derive(Debug, Clone)]
-pub struct BoundAddresses {
-    /// `host:port` for clients.
-    pub client: String,
-    /// For peers.
-    pub peer: SocketAddr,
-    /// The admin endpoint.
-    pub admin: SocketAddr,
-}
 
 /// What a node runs on: real sockets and clocks, or simulated ones.
 pub struct Surroundings {
@@ -296,7 +255,7 @@ fn assemble(
         events: Events::new(local.clock.clone()),
         directory: Arc::new(Directory::default()),
         sessions: Sessions::default(),
-        probed: probe::Probed::default(),
+        probed: Probed::default(),
         rng: Mutex::new(rng),
         revision: AtomicU64::new(0),
         leaving: AtomicBool::new(false),
@@ -320,7 +279,7 @@ fn assemble(
     let mut tasks = JoinSet::new();
     let placed = shared.clone();
     tasks.spawn(async move { placing.run(&placed.topology, &placed.local, &placed.peers, &placed.events).await });
-    tasks.spawn(peers_in::accept(shared.clone(), peer_port.clone(), inbox));
+    tasks.spawn(accepting::accept(shared.clone(), peer_port.clone(), inbox));
     tasks.spawn(dialing::run(shared.clone(), peer_port.clone(), dialed));
     tasks.spawn(admin::serve(shared.clone(), admin));
     tasks.spawn(upkeep::run(shared.clone()));
@@ -346,66 +305,6 @@ fn assemble(
 impl Drop for Node {
     fn drop(&mut self) {
         self.sessions.iter().chain(&self.membership).for_each(tokio::task::JoinHandle::abort);
-    }
-}
-
-impl Shared {
-    /// The node's randomness.
-    pub(crate) fn rng(&self) -> MutexGuard<'_, StdRng> {
-        lock(&self.rng)
-    }
-
-    /// The node as it tells others about itself.
-    pub(crate) fn state(&self) -> NodeState {
-        NodeState {
-            node: self.local.name.clone(),
-            life: self.local.life,
-            revision: self.revision.fetch_add(1, Ordering::Relaxed) + 1,
-            client_address: self.addresses.client.clone(),
-            weight: self.config.weight,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
-            links: self.peers.all().iter().map(|link| link.state()).collect(),
-            leaving: self.leaving.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Learns what another node tells about itself.
-    pub(crate) async fn learn_state(&self, state: &NodeState, region: Option<&RegionName>) {
-        self.directory.learn(state, region);
-        if state.leaving {
-            self.topology.tell(Change::Left(state.node.clone())).await;
-            return;
-        }
-        let members = self.topology.members();
-        let listed = members.iter().find(|status| status.member.name == state.node);
-        if let Some(status) = listed.filter(|status| status.member.weight != state.weight)
-            && let Some(swim) = status.state.swim()
-        {
-            let member = Member { weight: state.weight, ..status.member.clone() };
-            self.topology.tell(Change::Swim { member, state: swim }).await;
-        }
-    }
-
-    /// Every node that takes clients now.
-    pub(crate) fn entry_points(&self) -> Vec<EntryPoint> {
-        let here = &self.local.name;
-        self.directory.entry_points(|name| name == here || self.topology.is_reachable(name))
-    }
-
-    /// What keeps the node from being ready, if anything.
-    pub(crate) fn unready(&self) -> Option<&'static str> {
-        if self.leaving.load(Ordering::Relaxed) {
-            return Some("the node is stopping");
-        }
-        if self.config.auth.issuers.is_empty() {
-            return Some("no token issuer: put an issuer's public key file into [auth] issuers");
-        }
-        let alone = self.peers.all().is_empty() && !self.config.peer.seeds.is_empty();
-        if alone && self.local.clock.now() < ALONE_READY_AFTER {
-            return Some("looking for the mesh: no seed has answered yet");
-        }
-        None
     }
 }
 

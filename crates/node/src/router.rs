@@ -17,7 +17,7 @@ use farwire_wire::{Entry, ErrorCode, Slot, WireError};
 use crate::fanout::Fanout;
 use crate::local::Local;
 use crate::metrics::Metrics;
-use crate::peer::{Parcel, Peers};
+use crate::peers::{Parcel, Peers};
 use crate::tail::Stored;
 
 /// Routes messages.

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::events::{Event, Events};
 use crate::local::Local;
-use crate::peer::Peers;
+use crate::peers::Peers;
 
 pub(crate) use farwire_core::placement::Input as Change;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use farwire_transport::tls::{self, ReloadingKey};
 
 use crate::metrics::{PeerLabel, RoleLabel};
-use crate::node::Shared;
+use crate::shared::Shared;
 
 /// How often the gauges are set.
 const GAUGES_EVERY: Duration = Duration::from_secs(2);

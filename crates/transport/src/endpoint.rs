@@ -46,6 +46,10 @@ impl Socket {
     /// The address is in use or not of this machine.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+        if address.is_ipv6() {
+            // One socket for both families, whatever the system's default.
+            socket.set_only_v6(false)?;
+        }
         // The kernel clamps what it does not grant; small buffers only cost throughput.
         let _clamped = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
         let _clamped = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);

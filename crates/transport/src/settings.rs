@@ -50,8 +50,10 @@ pub(crate) fn sdk() -> Arc<TransportConfig> {
         // A delivery stream per subscription.
         .max_concurrent_uni_streams(VarInt::from_u32(1_024))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .receive_window(VarInt::from_u32(8 * 1024 * 1024))
-        .stream_receive_window(VarInt::from_u32(1024 * 1024))
+        // Only streams are bounded: with a bound for all of them, a few subscriptions that nobody reads would hold up
+        // the acks. At most 1,024 streams x 512 KiB.
+        .receive_window(VarInt::MAX)
+        .stream_receive_window(VarInt::from_u32(512 * 1024))
         .send_window(4 * 1024 * 1024)
         .datagram_send_buffer_size(client_port::DATAGRAM_SEND_BUFFER)
         .datagram_receive_buffer_size(Some(256 * 1024));

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// Channels that begin so are the mesh's own: clients may not use them.
+pub const RESERVED_PREFIX: &str = "farwire:";
 /// Longest channel or pattern, in bytes.
 pub const CHANNEL_BYTES_MAX: usize = 255;
 /// Longest node, region or mesh name, in bytes.
@@ -130,6 +132,14 @@ name!(
     ClientId,
     check_client_id
 );
+
+impl ChannelName {
+    /// Whether the channel is one of the mesh's own.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.as_str().starts_with(RESERVED_PREFIX)
+    }
+}
 
 fn check_label(text: &str) -> Result<(), NameError> {
     check_length(text, LABEL_BYTES_MAX)?;

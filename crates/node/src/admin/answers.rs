@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub(crate) use crate::events::Liveness;
-pub(crate) use crate::probe::Share;
+pub(crate) use crate::probed::Share;
 
 /// `/v1/mesh`: everybody who is known.
 #[derive(Debug, Serialize, ToSchema)]

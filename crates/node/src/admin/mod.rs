@@ -18,8 +18,7 @@ use futures_util::stream::{Stream, unfold};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::node::Shared;
-use crate::session::RESERVED_PREFIX;
+use crate::shared::Shared;
 
 pub(crate) use views::local_answer;
 
@@ -94,9 +93,4 @@ async fn events(State(shared): App) -> Sse<impl Stream<Item = Result<axum::respo
 
 fn problem(status: StatusCode, message: &str) -> Response {
     (status, Json(serde_json::json!({ "error": { "message": message } }))).into_response()
-}
-
-/// Channels of the mesh itself are not shown in lists.
-fn is_reserved(channel: &ChannelName) -> bool {
-    channel.as_str().starts_with(RESERVED_PREFIX)
 }

@@ -15,8 +15,8 @@ use super::answers::{
     Attachment, Channel, ChannelHere, ChannelRegion, ChannelRow, Channels, LinkAnswer, Links, MemberAnswer, Mesh,
     NodeAnswer, Ring, RingNode, RingRegion, SessionAnswer, Sessions, Slo,
 };
-use crate::node::Shared;
-use crate::peer::link::ask;
+use crate::peers::ask;
+use crate::shared::Shared;
 
 /// Most sessions that one node lists.
 const SESSIONS_MAX: usize = 1_000;
@@ -136,7 +136,7 @@ fn channels_here(shared: &Shared) -> Channels {
     let mut rows = Vec::new();
     for shard in (0..shared.local.mesh.shards).map(Shard) {
         let state = shared.fanout.shard(shard);
-        let visible = state.rates.iter().filter(|(channel, _)| !super::is_reserved(channel));
+        let visible = state.rates.iter().filter(|(channel, _)| !channel.is_reserved());
         rows.extend(visible.map(|(channel, rate)| ChannelRow::new(channel, *rate, now)));
     }
     Channels::merge([Channels { total: rows.len(), channels: rows }])
@@ -202,7 +202,7 @@ pub(crate) async fn sessions(shared: &Shared) -> Sessions {
 
 fn sessions_here(shared: &Shared) -> Sessions {
     let open = shared.sessions.all();
-    let answer = |session: &Arc<crate::session::Session>| SessionAnswer {
+    let answer = |session: &Arc<crate::sessions::Session>| SessionAnswer {
         session: session.id.to_string(),
         client_id: session.client_id.to_string(),
         node: shared.local.name.to_string(),

@@ -18,7 +18,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
-use crate::peer::dialing::DIAL_TIMEOUT;
+use crate::peers::DIAL_TIMEOUT;
 
 /// A message that has not been delivered by then is dropped.
 const DEADLINE: Duration = Duration::from_secs(4);

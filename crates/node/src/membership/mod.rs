@@ -31,8 +31,8 @@ use self::control::{Arrived, Senders};
 use self::identity::Identity;
 use self::seeds::{Found, Seeds};
 use self::timers::Timers;
-use crate::node::Shared;
-use crate::peer::dialing::Addresses;
+use crate::peers::Addresses;
+use crate::shared::Shared;
 use crate::topology::Change;
 
 /// How often the node's own state is given to SWIM to spread.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::HostPort;
-use crate::peer::dialing::DIAL_TIMEOUT;
+use crate::peers::DIAL_TIMEOUT;
 
 /// Pause between two rounds while the node is alone.
 const ALONE_EVERY: Duration = Duration::from_millis(1_500);

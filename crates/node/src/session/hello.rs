@@ -10,8 +10,8 @@ use farwire_wire::limits::{CLIENT_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, PROTOC
 use farwire_wire::{ErrorCode, SessionId, WireError};
 use rand::RngExt;
 
-use super::Session;
-use crate::node::Shared;
+use crate::sessions::Session;
+use crate::shared::Shared;
 
 /// Why a client did not get a session, and the stream to tell it on.
 pub(super) struct Refusal {

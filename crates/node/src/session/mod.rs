@@ -5,25 +5,20 @@ mod hello;
 mod requests;
 mod writer;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use farwire_auth::Access;
 use farwire_transport::endpoint::{Arrival, Knock};
 use farwire_transport::{ClientPort, Connection, FrameReader, FrameWriter};
 use farwire_wire::client::{GoAway, ServerBody, ServerFrame};
-use farwire_wire::{ClientId, ErrorCode, Instance, SessionId, WireError};
+use farwire_wire::{ErrorCode, WireError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::events::Event;
-use crate::fanout::{Wake, lock};
-use crate::node::Shared;
-
-pub(crate) use requests::RESERVED_PREFIX;
+use crate::fanout::Wake;
+use crate::sessions::Session;
+use crate::shared::Shared;
 
 /// Answers and commands that wait for a session's writer; its reader waits for room.
 const ANSWER_QUEUE: usize = 256;
@@ -33,70 +28,6 @@ const UNPROVEN_HANDSHAKES_MAX: usize = 256;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Over how long clients spread their reconnects when a node leaves.
 const GO_AWAY_JITTER_MS: u32 = 1_000;
-
-/// The sessions of a node.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions {
-    open: Mutex<BTreeMap<SessionId, Arc<Session>>>,
-    per_address: Mutex<BTreeMap<IpAddr, usize>>,
-}
-
-/// One session, as others see it.
-#[derive(Debug)]
-pub(crate) struct Session {
-    /// Its id.
-    pub(crate) id: SessionId,
-    /// Whose it is.
-    pub(crate) client_id: ClientId,
-    /// The client's run.
-    pub(crate) instance: Instance,
-    /// The SDK, for people.
-    pub(crate) agent: String,
-    /// Where the client is.
-    pub(crate) connection: Connection,
-    /// Since when, in microseconds since the Unix epoch.
-    pub(crate) since_us: u64,
-    /// What it may do.
-    pub(crate) access: Access,
-    /// Subscriptions now.
-    pub(crate) subscriptions: AtomicUsize,
-    /// Messages taken from it.
-    pub(crate) published: AtomicU64,
-    /// Messages written to it.
-    pub(crate) delivered: AtomicU64,
-    /// Messages that it was too slow for.
-    pub(crate) dropped: AtomicU64,
-}
-
-impl Sessions {
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.open).len()
-    }
-
-    /// All of them.
-    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
-        lock(&self.open).values().cloned().collect()
-    }
-
-    fn enter(&self, address: IpAddr, per_address_max: usize) -> bool {
-        let mut counts = lock(&self.per_address);
-        let count = counts.entry(address).or_insert(0);
-        let room = *count < per_address_max;
-        *count += usize::from(room);
-        room
-    }
-
-    fn leave(&self, address: IpAddr) {
-        let mut counts = lock(&self.per_address);
-        if let Some(count) = counts.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&address);
-            }
-        }
-    }
-}
 
 /// Accepts clients until the port closes or `stopping` turns true; then sends every session away and waits for them.
 /// Not cancel safe: sessions end with it.
@@ -161,12 +92,12 @@ async fn serve(
         }
     };
     let session = Arc::new(session);
-    lock(&shared.sessions.open).insert(session.id, session.clone());
+    shared.sessions.open(&session);
     shared.metrics.sessions_opened.inc();
     shared.events.tell(Event::Session { session: session.id, client_id: session.client_id.clone(), open: true });
     let end = run(shared, &session, writer, reader, stopping).await;
     tracing::debug!(session = %session.id, client = %session.client_id, err = %end, "session ended");
-    lock(&shared.sessions.open).remove(&session.id);
+    shared.sessions.close(&session);
     shared.events.tell(Event::Session { session: session.id, client_id: session.client_id.clone(), open: false });
     connection.close(end.code, &end.message);
     Ok(())
@@ -199,25 +130,29 @@ async fn run(
     let (answers, commands) = mpsc::channel(ANSWER_QUEUE);
     let wake = Arc::new(Wake::default());
     let writing = writer::run(shared, session, writer, commands, wake.clone());
-    let reading = requests::run(shared, session, reader, &answers, &wake);
-    let datagrams = requests::datagrams(shared, session);
     tokio::pin!(writing);
-    tokio::select! {
+    let end = tokio::select! {
         biased;
         error = &mut writing => return error,
-        error = reading => return error,
-        error = datagrams => return error,
+        error = requests::run(shared, session, reader, &answers, &wake) => error,
+        error = requests::datagrams(shared, session) => error,
         () = expiry(shared, session) => return ErrorCode::AuthExpired.into(),
-        _ = stopping.wait_for(|stopping| *stopping) => {}
-    }
+        _ = stopping.wait_for(|stopping| *stopping) => {
+            let _client_stuck = answers.try_send(writer::Command::Frame(go_away(shared)));
+            WireError::new(ErrorCode::GoAway, "the node is stopping: reconnect to another one")
+        }
+    };
+    // The writer ends once it has written what waits.
+    drop(answers);
+    let _slow_or_gone = tokio::time::timeout(LAST_WORDS, writing).await;
+    end
+}
+
+fn go_away(shared: &Shared) -> bytes::Bytes {
     let alternatives = shared.entry_points().into_iter().filter(|entry| entry.node != shared.local.name).collect();
     let reason = "the node is stopping".to_owned();
     let go_away = GoAway { retry_after_ms: 0, jitter_ms: GO_AWAY_JITTER_MS, alternatives, reason };
-    let frame = ServerFrame { request: 0, body: ServerBody::GoAway(go_away) }.encode();
-    let _client_gone = answers.try_send(writer::Command::Frame(frame));
-    // The client closes once it has read this.
-    let _slow = tokio::time::timeout(LAST_WORDS, writing).await;
-    WireError::new(ErrorCode::GoAway, "the node is stopping: reconnect to another one")
+    ServerFrame { request: 0, body: ServerBody::GoAway(go_away) }.encode()
 }
 
 /// Waits until the session's token has expired.
@@ -230,11 +165,5 @@ async fn expiry(shared: &Shared, session: &Session) {
         }
         // In steps, so that a clock that is set meanwhile counts.
         tokio::time::sleep(Duration::from_secs(left_s.min(60))).await;
-    }
-}
-
-impl Session {
-    fn count(counter: &AtomicU64, by: u64) {
-        counter.fetch_add(by, Ordering::Relaxed);
     }
 }

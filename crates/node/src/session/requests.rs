@@ -9,22 +9,20 @@ use std::time::Duration;
 use farwire_auth::Action;
 use farwire_transport::{FrameReader, ReadError};
 use farwire_wire::client::{AckLevel, ClientBody, ClientFrame, Publish, ServerBody, ServerFrame};
+use farwire_wire::names::RESERVED_PREFIX;
 use farwire_wire::{ChannelName, Entry, ErrorCode, Filter, RegionName, WireError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::Session;
 use super::writer::Command;
 use crate::fanout::{Cursor, Wake};
-use crate::node::Shared;
-use crate::peer::{Link, Peers};
+use crate::peers::{Link, Peers};
+use crate::sessions::Session;
+use crate::shared::Shared;
 
 /// A subscription is confirmed at the latest after this time, with the regions that are pending then.
 const IN_FORCE_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Channels that only the mesh itself uses.
-pub(crate) const RESERVED_PREFIX: &str = "farwire:";
 
 /// Reads requests until the client goes or breaks the protocol. Not cancel safe: a request may be half done.
 pub(super) async fn run(

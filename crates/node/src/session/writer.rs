@@ -17,10 +17,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::Session;
 use super::requests::Subscribed;
 use crate::fanout::Wake;
-use crate::node::Shared;
+use crate::sessions::Session;
+use crate::shared::Shared;
 use crate::tail::Stored;
 
 /// Most bytes of one subscription under way at a time.
@@ -80,7 +80,7 @@ pub(super) async fn run(
             },
             command = commands.recv(), if writer.frames.len() < super::ANSWER_QUEUE => match command {
                 Some(command) => writer.command(command, &mut writes),
-                None => return ErrorCode::Closed.into(),
+                None => return writer.finish(&mut writes).await,
             },
             ready = wake.ready() => ready.into_iter().for_each(|number| writer.deliver(number, &mut writes)),
         }
@@ -116,6 +116,21 @@ impl Writer<'_> {
                 }
             }
         }
+    }
+
+    /// Writes the answers that wait and sees them delivered: the client has said that it leaves.
+    async fn finish(&mut self, writes: &mut FuturesUnordered<Write>) -> WireError {
+        while self.answers.is_none() || !self.frames.is_empty() {
+            match writes.next().await {
+                Some((number, Ok(stream))) => self.written(number, stream, writes),
+                Some((ANSWERS, Err(_))) | None => break,
+                Some((_, Err(_))) => {}
+            }
+        }
+        if let Some(answers) = &mut self.answers {
+            answers.finish_and_wait().await;
+        }
+        ErrorCode::Closed.into()
     }
 
     fn end(&mut self, subscription: u64) -> Option<Outlet> {

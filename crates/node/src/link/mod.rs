@@ -1,7 +1,11 @@
 //! Runs one link: the hello of both sides, then wishes and node states on its control stream, messages on a stream of
-//! their own, and questions of the admin page on a stream each.
+//! their own, and questions of the admin page on a stream each. Only this module speaks peer frames. [`accepting`] and
+//! [`dialing`] make the connections.
 //!
 //! Everything of a link runs in one task and ends with it. A link that is stuck fills its own queue and delays nobody.
+
+pub(crate) mod accepting;
+pub(crate) mod dialing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,16 +18,14 @@ use farwire_wire::peer::{Interest, Messages, PeerFrame, PeerHello, PeerQuery};
 use farwire_wire::{ErrorCode, Pattern, WireError};
 use tokio::sync::mpsc;
 
-use super::Link;
-use crate::node::Shared;
+use crate::peers::{Link, QUERY_TIMEOUT};
+use crate::shared::Shared;
 use crate::topology::Change;
 
 /// Both hellos must have passed within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a node tells its peers its state when nothing changes: load and round trips.
 const STATE_EVERY: Duration = Duration::from_secs(2);
-/// A question that is not asked and answered within this time is dropped.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Which side opened the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,21 +317,6 @@ async fn answer(shared: &Shared, mut writer: FrameWriter, mut reader: FrameReade
     writer.write(PeerQuery::encode_answer(crate::admin::local_answer(shared, &query))).await?;
     writer.finish_and_wait().await;
     Ok(())
-}
-
-/// Asks a peer. Cancel safe.
-///
-/// # Errors
-/// The peer did not answer within 2 s.
-pub(crate) async fn ask(link: &Link, query: &PeerQuery) -> Result<bytes::Bytes, LinkError> {
-    let asked = tokio::time::timeout(QUERY_TIMEOUT, async {
-        let (mut writer, mut reader) = link.connection.open_bi(PEER_FRAME_BYTES_MAX + 16).await?;
-        writer.write(query.encode()).await?;
-        writer.finish();
-        let frame = reader.next_frame().await?.ok_or(LinkError::Ended)?;
-        PeerQuery::decode_answer(frame).map_err(|error| LinkError::Protocol(error.error))
-    });
-    asked.await.unwrap_or(Err(LinkError::Closed(Closed::TimedOut)))
 }
 
 fn protocol(code: ErrorCode, message: &str) -> LinkError {

@@ -12,16 +12,12 @@ use rand::RngExt;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::link::{self, Side};
-use crate::node::Shared;
+use super::Side;
+use crate::peers::{Addresses, DIAL_TIMEOUT};
+use crate::shared::Shared;
 
-/// Longest time for one dial.
-pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shortest and longest pause between two dials.
 const PAUSE_MS: std::ops::Range<u64> = 100..1_000;
-
-/// Where the members are, as SWIM tells.
-pub(crate) type Addresses = BTreeMap<NodeName, SocketAddr>;
 
 /// Dials every member in `addresses` that this node has to dial, until dropped. Cancel safe.
 pub(crate) async fn run(shared: Arc<Shared>, port: Arc<PeerPort>, mut addresses: watch::Receiver<Addresses>) {
@@ -60,7 +56,7 @@ async fn keep_link(shared: Arc<Shared>, port: Arc<PeerPort>, name: NodeName, add
     loop {
         match port.dial(address, PeerRole::Link, DIAL_TIMEOUT).await {
             Ok(peer) if peer.node == name => {
-                link::run(shared.clone(), peer, Side::Dialer).await;
+                super::run(shared.clone(), peer, Side::Dialer).await;
             }
             Ok(peer) => {
                 peer.connection.close(farwire_wire::ErrorCode::PeerIdentity, "another node was expected here");

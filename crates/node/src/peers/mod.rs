@@ -1,12 +1,11 @@
-//! The other nodes as this one reaches them: their links and their wishes. Only this module speaks peer frames.
-//!
-//! [`Peers`] is what the router sees; [`link`] runs one link; [`dialing`] keeps a link to every member.
+//! The other nodes as this one reaches them: their links and their wishes. What the router and the tasks of links share;
+//! the tasks themselves are in `link`.
 
-pub(crate) mod dialing;
-pub(crate) mod link;
+mod ask;
 mod outbox;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,12 +16,18 @@ use farwire_wire::peer::{Interest, LinkState, PeerFrame, PeerHello};
 use farwire_wire::{ChannelName, NodeName, RegionName, ViewDigest};
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use ask::{QUERY_TIMEOUT, ask};
 pub(crate) use outbox::{Outbox, Parcel};
 
-use crate::fanout::lock;
+use crate::sync::lock;
 
+/// Longest time for one dial of a peer.
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Frames that wait for a control stream; whoever adds one waits for room.
 const CONTROL_QUEUE: usize = 64;
+
+/// Where the members are, as SWIM tells.
+pub(crate) type Addresses = BTreeMap<NodeName, SocketAddr>;
 
 /// The linked peers.
 #[derive(Debug, Default)]
@@ -50,13 +55,13 @@ pub(crate) struct Link {
     /// The connection.
     pub(crate) connection: Connection,
     /// Messages towards it.
-    outbox: Outbox,
+    pub(crate) outbox: Outbox,
     /// Up to which change of local wishes the peer acts.
-    confirmed: watch::Sender<u64>,
+    pub(crate) confirmed: watch::Sender<u64>,
     /// Wishes told and not confirmed yet.
-    outstanding: Outstanding,
+    pub(crate) outstanding: Outstanding,
     /// Frames for the control stream.
-    control: mpsc::Sender<PeerFrame>,
+    pub(crate) control: mpsc::Sender<PeerFrame>,
 }
 
 impl Link {
@@ -208,12 +213,12 @@ pub(crate) struct Outstanding(Mutex<std::collections::VecDeque<(u64, u64)>>);
 
 impl Outstanding {
     /// A frame was sent: once `version` is confirmed, the peer acts on `change`.
-    fn told(&self, version: u64, change: u64) {
+    pub(crate) fn told(&self, version: u64, change: u64) {
         lock(&self.0).push_back((version, change));
     }
 
     /// The peer acts on all frames up to `version`.
-    fn confirm(&self, version: u64, confirmed: &watch::Sender<u64>) {
+    pub(crate) fn confirm(&self, version: u64, confirmed: &watch::Sender<u64>) {
         let mut sent = lock(&self.0);
         let mut change = None;
         while sent.front().is_some_and(|(sent_version, _)| *sent_version <= version) {
@@ -225,7 +230,7 @@ impl Outstanding {
     }
 
     /// `change` needs no frame: it is confirmed with the newest one, or at once.
-    fn nothing_new(&self, change: u64, confirmed: &watch::Sender<u64>) {
+    pub(crate) fn nothing_new(&self, change: u64, confirmed: &watch::Sender<u64>) {
         let mut sent = lock(&self.0);
         match sent.back_mut() {
             Some((_, newest)) => *newest = change,

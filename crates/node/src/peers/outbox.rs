@@ -10,7 +10,7 @@ use farwire_wire::limits::PEER_BATCH_BYTES;
 use farwire_wire::peer::{Messages, Step};
 use tokio::sync::Notify;
 
-use crate::fanout::lock;
+use crate::sync::lock;
 
 /// A message on its way to a peer.
 #[derive(Debug, Clone)]

@@ -7,9 +7,9 @@ use farwire_transport::{PeerPort, PeerRole};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::Side;
 use crate::membership::control::{self, Arrived};
-use crate::node::Shared;
-use crate::peer::link::{self, Side};
+use crate::shared::Shared;
 
 /// Connections at a time: a link and a control connection of every other member, and as many that are being replaced.
 const CONNECTIONS_MAX: usize = 4 * farwire_wire::limits::MEMBERS_MAX;
@@ -38,7 +38,7 @@ async fn serve(shared: Arc<Shared>, knock: Knock, inbox: mpsc::Sender<Arrived>) 
         Ok(peer) if peer.role == PeerRole::Control => control::receive(peer, inbox).await,
         Ok(peer) => {
             let node = peer.node.clone();
-            let error = link::run(shared, peer, Side::Listener).await;
+            let error = super::run(shared, peer, Side::Listener).await;
             tracing::debug!(peer = %node, err = %error, "link ended");
         }
         Err(error) => tracing::warn!(%address, err = %error, "peer refused"),

@@ -1,0 +1,225 @@
+//! The handle that applications hold. Clones share one session, which lives in a task of its own and ends with the last
+//! client and subscription.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use farwire_wire::{ChannelName, ClientId, Filter, NodeName, Pattern, PublisherId, RegionName, SessionId};
+use rand::RngExt;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::connect::Connector;
+use crate::error::{ConnectError, PublishError, SubscribeError};
+use crate::options::ConnectOptions;
+use crate::publisher::{Ack, PendingAck, Publisher};
+use crate::session::{Session, Shared};
+use crate::standing::{COMMANDS_MAX, Command, Phase, Standing, Stay, Wanted, current_stay};
+use crate::status::{Status, StatusBoard, StatusChanges};
+use crate::subscription::{Subscription, pair};
+
+/// What is under way when a client is closed has this long for its acks.
+const CLOSE_ACKS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client of a mesh. Cheap to clone; clones share one session.
+///
+/// Dropping the last clone and the last subscription ends the session; [`Client::close`] also waits for acks.
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+/// What keeps a session alive.
+pub(crate) struct Handle {
+    publisher: Publisher,
+    commands: mpsc::Sender<Command>,
+    standing: watch::Receiver<Standing>,
+    board: Arc<StatusBoard>,
+    closing: watch::Sender<bool>,
+}
+
+impl Client {
+    /// Connects to the mesh: to the preferred node or region if one is set, else to the nearest node that answers.
+    /// Waits at most 10 s. Must be called on a tokio runtime, where the client's task then runs.
+    ///
+    /// Cancel safe: no session is left behind.
+    ///
+    /// # Errors
+    /// The options cannot be used, no node could be reached or trusted, or one refused for a reason that holds for all.
+    pub async fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
+        let mut connector = Connector::new(&options)?;
+        let publisher_id = options.publisher.unwrap_or_else(|| PublisherId(connector.rng.random()));
+        let established = Box::pin(connector.connect()).await?;
+        let welcome = &established.welcome;
+        let connected = Status::Connected { node: welcome.node.clone(), region: welcome.region.clone() };
+        let stay = Stay::new(welcome.clone(), established.connection.clone(), options.in_flight_max);
+
+        let board = Arc::new(StatusBoard::new(connected));
+        let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);
+        let (closing, closing_out) = watch::channel(false);
+        let (standing_in, standing) = watch::channel(Standing { stay: Arc::clone(&stay), phase: Phase::Up });
+        let shared =
+            Shared { commands: commands_out, closing: closing_out, standing: standing_in, board: Arc::clone(&board) };
+        tokio::spawn(Session::new(connector, shared, options.in_flight_max).run(established, stay));
+        let publisher = Publisher::new(publisher_id, options.ack_level, commands.clone(), standing.clone());
+        Ok(Self { handle: Arc::new(Handle { publisher, commands, standing, board, closing }) })
+    }
+
+    /// Publishes `payload` to `channel` and waits for the ack; while reconnecting, for the next session first.
+    ///
+    /// Not cancel safe: once it has waited, the message may or may not be sent. Use [`Self::publish_pipelined`] where that matters.
+    ///
+    /// # Errors
+    /// The message was not acked; the error's class says whether it may be delivered all the same.
+    pub async fn publish(&self, channel: impl AsRef<str>, payload: impl Into<Bytes>) -> Result<Ack, PublishError> {
+        self.publish_pipelined(channel, payload).await?.await
+    }
+
+    /// Publishes without waiting for the ack: only for a place among the publishes under way (256, unless set by
+    /// [`ConnectOptions::in_flight_max`]), and while reconnecting for the next session. Messages are sent in the order
+    /// in which calls return.
+    ///
+    /// Cancel safe: a dropped call has published nothing.
+    ///
+    /// # Errors
+    /// The channel or the payload breaks a limit, or the client has ended; nothing was sent. All else comes with the ack.
+    pub async fn publish_pipelined(
+        &self,
+        channel: impl AsRef<str>,
+        payload: impl Into<Bytes>,
+    ) -> Result<PendingAck, PublishError> {
+        let channel = ChannelName::parse(channel.as_ref())?;
+        self.handle.publisher.publish(channel, payload.into()).await
+    }
+
+    /// Publishes to a volatile channel by datagram: without an ack, and dropped rather than late. A message that does
+    /// not fit a datagram (about 1,000 bytes) goes as [`Self::publish_pipelined`] sends it, with nobody waiting for its
+    /// ack. Returns whether the message was sent; `false` while reconnecting and when the send buffer is full.
+    ///
+    /// Cancel safe: a dropped call has published nothing.
+    ///
+    /// # Errors
+    /// The channel or the payload breaks a limit, or the client has ended; nothing was sent.
+    pub async fn publish_datagram(
+        &self,
+        channel: impl AsRef<str>,
+        payload: impl Into<Bytes>,
+    ) -> Result<bool, PublishError> {
+        let channel = ChannelName::parse(channel.as_ref())?;
+        self.handle.publisher.publish_datagram(channel, payload.into()).await
+    }
+
+    /// Subscribes to the channels that `pattern` matches. Returns when the subscription is in force: what is published
+    /// from now on arrives, but for the [`Subscription::pending_regions`].
+    ///
+    /// Cancel safe: a dropped call leaves no subscription.
+    ///
+    /// # Errors
+    /// The pattern breaks its rules, the node refused, or the client has ended.
+    pub async fn subscribe(&self, pattern: impl AsRef<str>) -> Result<Subscription, SubscribeError> {
+        self.subscribe_all([pattern]).await
+    }
+
+    /// Subscribes to several patterns (1 to 16) at once: a message that matches more than one arrives once.
+    ///
+    /// Cancel safe: a dropped call leaves no subscription.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub async fn subscribe_all<P: AsRef<str>>(
+        &self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Result<Subscription, SubscribeError> {
+        let patterns: Result<Vec<_>, _> = patterns.into_iter().map(|text| Pattern::parse(text.as_ref())).collect();
+        let filter = Filter::new(patterns?)?;
+        current_stay(&self.handle.standing).await.map_err(SubscribeError::Closed)?;
+        let (inlet, outlet) = pair();
+        let (answer, answered) = oneshot::channel();
+        let wanted = Command::Subscribe(Wanted { filter, inlet, answer });
+        self.handle.commands.send(wanted).await.map_err(|_| SubscribeError::Closed(None))?;
+        answered.await.map_err(|_| SubscribeError::Closed(None))??;
+        Ok(Subscription::new(outlet, Arc::clone(&self.handle)))
+    }
+
+    /// How the session is, and every change from now on.
+    #[must_use]
+    pub fn status(&self) -> StatusChanges {
+        self.handle.board.listen()
+    }
+
+    /// The node of the session, or of the last one.
+    #[must_use]
+    pub fn node(&self) -> NodeName {
+        self.handle.stay().welcome.node.clone()
+    }
+
+    /// The region of that node.
+    #[must_use]
+    pub fn region(&self) -> RegionName {
+        self.handle.stay().welcome.region.clone()
+    }
+
+    /// The session, or the last one.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.handle.stay().welcome.session
+    }
+
+    /// Who the client is, as its token says.
+    #[must_use]
+    pub fn client_id(&self) -> ClientId {
+        self.handle.stay().welcome.client_id.clone()
+    }
+
+    /// The mesh's name.
+    #[must_use]
+    pub fn mesh(&self) -> String {
+        self.handle.stay().welcome.mesh.clone()
+    }
+
+    /// Who numbers the messages of this client.
+    #[must_use]
+    pub fn publisher(&self) -> PublisherId {
+        self.handle.publisher.id()
+    }
+
+    /// The round trip to the node, as QUIC measures it.
+    #[must_use]
+    pub fn rtt(&self) -> Duration {
+        self.handle.stay().connection.path_stats().rtt
+    }
+
+    /// Ends the client and its clones: waits for the acks of what is under way, at most 5 s, and tells the node.
+    /// Subscriptions end; what is still not acked becomes [`PublishError::Unknown`].
+    ///
+    /// Cancel safe: a dropped call leaves the client to end with its last handle.
+    pub async fn close(self) {
+        let stay = self.handle.stay();
+        let acked = tokio::time::timeout(CLOSE_ACKS_TIMEOUT, stay.in_flight.acquire_many(stay.in_flight_max)).await;
+        self.handle.closing.send_replace(true);
+        drop(acked);
+        let mut standing = self.handle.standing.clone();
+        drop(standing.wait_for(|standing| matches!(standing.phase, Phase::Closed(_))).await);
+    }
+}
+
+impl Handle {
+    fn stay(&self) -> Arc<Stay> {
+        Arc::clone(&self.standing.borrow().stay)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stay = self.stay();
+        let (node, session) = (&stay.welcome.node, stay.welcome.session);
+        f.debug_struct("Client").field("node", node).field("session", &session).finish_non_exhaustive()
+    }
+}

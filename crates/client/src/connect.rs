@@ -1,0 +1,233 @@
+//! From a list of addresses to a session: races handshakes over the list, greets the first node that answers, and goes
+//! on to the next when it refuses for a reason of its own. Called by `Client::connect` and by the session task.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use farwire_transport::connection::Connection;
+use farwire_transport::endpoint::Dialer;
+use farwire_transport::stream::{FrameReader, FrameWriter, ReadError, WriteError};
+use farwire_wire::client::{ClientBody, ClientFrame, Hello, ServerBody, ServerFrame, Welcome};
+use farwire_wire::limits::{PROTOCOL_VERSION, SERVER_FRAME_BYTES_MAX};
+use farwire_wire::{ErrorClass, ErrorCode, Instance, WireError};
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::entry_points::{EntryPoint, EntryPoints, Wish};
+use crate::error::{Attempt, AttemptError, ConnectError, OptionsError};
+use crate::options::{ConnectOptions, Token};
+use crate::race::Race;
+
+/// Nobody has taken the session for this long: give up, or pause before the next round.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// One address has this long for its handshake, and as long again for its welcome.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The better node's start in the race, when the order says which is better.
+const STAGGER: Duration = Duration::from_millis(250);
+/// When it does not, time tells which node is near: only a tie goes to the first listed.
+const STAGGER_OF_EQUALS: Duration = Duration::from_millis(20);
+/// The request number of the hello.
+pub(crate) const HELLO_REQUEST: u64 = 1;
+
+/// A session that stands.
+pub(crate) struct Established {
+    pub(crate) connection: Connection,
+    pub(crate) writer: FrameWriter,
+    pub(crate) reader: FrameReader,
+    pub(crate) welcome: Welcome,
+}
+
+/// Makes sessions.
+pub(crate) struct Connector {
+    pub(crate) dialer: Dialer,
+    pub(crate) entry_points: EntryPoints,
+    pub(crate) rng: StdRng,
+    wish: Wish,
+    token: Token,
+    instance: Instance,
+    agent: String,
+}
+
+impl Connector {
+    pub(crate) fn new(options: &ConnectOptions) -> Result<Self, OptionsError> {
+        let mut rng = options.rng();
+        Ok(Self {
+            dialer: options.dialer()?,
+            entry_points: EntryPoints::new(options.entry_points.clone()),
+            wish: options.wish.clone(),
+            token: options.token.clone().ok_or(OptionsError::NoToken)?,
+            instance: Instance(rng.random()),
+            agent: options.agent.clone(),
+            rng,
+        })
+    }
+
+    /// The first session of a client.
+    pub(crate) async fn connect(&mut self) -> Result<Established, ConnectError> {
+        let mut wish = self.wish.clone();
+        wish.region = wish.region.or_else(|| self.entry_points.region_of(wish.node.as_ref()?));
+        let order = self.entry_points.in_order(&wish, None);
+        self.first_of(order, &wish).await
+    }
+
+    /// A session after `last`: in the same region if there is no other wish, and on another node if there is one.
+    pub(crate) async fn reconnect(&mut self, last: &Welcome) -> Result<Established, ConnectError> {
+        let region = self.wish.region.clone().unwrap_or_else(|| last.region.clone());
+        let wish = Wish { node: self.wish.node.clone(), region: Some(region), not: Some(last.node.clone()) };
+        let order = self.entry_points.in_order(&wish, Some(&mut self.rng));
+        self.first_of(order, &wish).await
+    }
+
+    async fn first_of(&mut self, order: Vec<EntryPoint>, wish: &Wish) -> Result<Established, ConnectError> {
+        let addresses: Vec<String> = order.into_iter().map(|entry| entry.address).collect();
+        let stagger = if wish.is_any() { STAGGER_OF_EQUALS } else { STAGGER };
+        let hello = self.hello()?;
+        let mut attempts = Vec::new();
+        let session = race(&self.dialer, &addresses, stagger, hello, &mut attempts);
+        match tokio::time::timeout(CONNECT_TIMEOUT, session).await {
+            Ok(Ok(Some(established))) => {
+                self.entry_points.learn(established.welcome.entry_points.clone());
+                Ok(established)
+            }
+            Ok(Err(refused)) => Err(ConnectError::Refused(refused)),
+            Ok(Ok(None)) | Err(_) => {
+                add_unanswered(&mut attempts, addresses);
+                Err(ConnectError::of_attempts(attempts))
+            }
+        }
+    }
+
+    fn hello(&self) -> Result<Hello, OptionsError> {
+        Ok(Hello {
+            versions: PROTOCOL_VERSION..=PROTOCOL_VERSION,
+            token: self.token.read()?,
+            client_id: None,
+            instance: self.instance,
+            agent: self.agent.clone(),
+        })
+    }
+}
+
+/// `None` when every address failed; `Err` when a node refused what every node would refuse.
+async fn race(
+    dialer: &Dialer,
+    addresses: &[String],
+    stagger: Duration,
+    hello: Hello,
+    attempts: &mut Vec<Attempt>,
+) -> Result<Option<Established>, WireError> {
+    let runner = async |address: &String| (address.clone(), dial(dialer, address).await);
+    let mut race = Race::new(addresses.iter().map(runner), stagger);
+    while let Some((address, dialled)) = race.next().await {
+        let session = match dialled {
+            Ok(connection) => greet(connection, hello.clone()).await,
+            Err(error) => Err(error),
+        };
+        match session {
+            Ok(established) => return Ok(Some(established)),
+            Err(AttemptError::Refused(error)) if error.code.class() == ErrorClass::Definite => return Err(error),
+            Err(error) => {
+                tracing::debug!(%address, err = %error, "no session at an address");
+                attempts.push(Attempt { address, error });
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Resolves and dials `host:port`. A host with several addresses is reached by the first that answers.
+async fn dial(dialer: &Dialer, address: &str) -> Result<Connection, AttemptError> {
+    let host = host_of(address).ok_or(AttemptError::Address)?;
+    let found: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+    let runner = async |to: SocketAddr| dialer.dial(to, host, ANSWER_TIMEOUT).await;
+    let mut race = Race::new(found.into_iter().map(runner), STAGGER);
+    let mut error = AttemptError::TimedOut;
+    while let Some(dialled) = race.next().await {
+        match dialled {
+            Ok(connection) => return Ok(connection),
+            Err(failed) => error = failed.into(),
+        }
+    }
+    Err(error)
+}
+
+/// The host that the certificate must name.
+fn host_of(address: &str) -> Option<&str> {
+    let (host, port) = address.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    (!host.is_empty()).then_some(host)
+}
+
+async fn greet(connection: Connection, hello: Hello) -> Result<Established, AttemptError> {
+    let exchange = say_hello(&connection, hello);
+    let (writer, reader, welcome) =
+        tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| AttemptError::TimedOut)??;
+    Ok(Established { connection, writer, reader, welcome })
+}
+
+async fn say_hello(connection: &Connection, hello: Hello) -> Result<(FrameWriter, FrameReader, Welcome), AttemptError> {
+    let (mut writer, mut reader) = connection.open_bi(SERVER_FRAME_BYTES_MAX).await?;
+    let frame = ClientFrame { request: HELLO_REQUEST, body: ClientBody::Hello(hello) };
+    writer.write(frame.encode()).await.map_err(of_write)?;
+    let frame = reader.next_frame().await.map_err(of_read)?.ok_or_else(|| protocol("it ended the stream"))?;
+    match ServerFrame::decode(frame).map_err(|error| protocol(&error.to_string()))?.body {
+        ServerBody::Welcome(welcome) => Ok((writer, reader, welcome)),
+        ServerBody::Error(error) => Err(AttemptError::Refused(error)),
+        _ => Err(protocol("its first frame is not a welcome")),
+    }
+}
+
+fn of_read(error: ReadError) -> AttemptError {
+    match error {
+        ReadError::Lost(closed) => of_close(closed),
+        other => protocol(&other.to_string()),
+    }
+}
+
+fn of_write(error: WriteError) -> AttemptError {
+    match error {
+        WriteError::Lost(closed) => of_close(closed),
+        other @ WriteError::Stopped(_) => protocol(&other.to_string()),
+    }
+}
+
+/// A node may refuse with the connection itself: the error frame then need not have arrived.
+fn of_close(closed: farwire_transport::connection::Closed) -> AttemptError {
+    use farwire_transport::connection::Closed;
+    match (closed.code(), closed) {
+        (Some(code), Closed::There { reason, .. }) if code != ErrorCode::Closed && reason.is_empty() => {
+            AttemptError::Refused(code.into())
+        }
+        (Some(code), Closed::There { reason, .. }) if code != ErrorCode::Closed => {
+            AttemptError::Refused(WireError::new(code, reason))
+        }
+        (_, closed) => AttemptError::Lost(closed),
+    }
+}
+
+fn protocol(what: &str) -> AttemptError {
+    AttemptError::Protocol(what.to_owned())
+}
+
+fn add_unanswered(attempts: &mut Vec<Attempt>, addresses: Vec<String>) {
+    for address in addresses {
+        if !attempts.iter().any(|attempt| attempt.address == address) {
+            attempts.push(Attempt { address, error: AttemptError::TimedOut });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_what_stands_before_the_port() {
+        assert_eq!(host_of("fra-1.example.net:7400"), Some("fra-1.example.net"));
+        assert_eq!(host_of("[::1]:7400"), Some("::1"));
+        for bad in ["fra-1", ":7400", "fra-1:", "fra-1:99999"] {
+            assert_eq!(host_of(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Where a client may connect, and in which order it tries. Knows no network: the order is a function of the list, of
+//! what is wished and, on a reconnect, of a shuffle that keeps a crowd of clients from going to one node.
+
+use farwire_wire::client;
+use farwire_wire::limits::MEMBERS_MAX;
+use farwire_wire::{NodeName, RegionName};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+/// A node's client port, and what is known of whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryPoint {
+    /// `host:port`; IPv6 addresses in brackets.
+    pub address: String,
+    /// The node, where it is known.
+    pub node: Option<NodeName>,
+    /// Its region, where it is known.
+    pub region: Option<RegionName>,
+}
+
+impl From<&str> for EntryPoint {
+    fn from(address: &str) -> Self {
+        Self::from(address.to_owned())
+    }
+}
+
+impl From<String> for EntryPoint {
+    fn from(address: String) -> Self {
+        Self { address, node: None, region: None }
+    }
+}
+
+impl From<client::EntryPoint> for EntryPoint {
+    fn from(entry: client::EntryPoint) -> Self {
+        Self { address: entry.address, node: Some(entry.node), region: Some(entry.region) }
+    }
+}
+
+/// Where a client would like to be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wish {
+    pub(crate) node: Option<NodeName>,
+    pub(crate) region: Option<RegionName>,
+    /// The node that was lost or is leaving: the last of its region to be tried.
+    pub(crate) not: Option<NodeName>,
+}
+
+impl Wish {
+    /// Whether the order says which node is better, or only time can.
+    pub(crate) fn is_any(&self) -> bool {
+        self.node.is_none() && self.region.is_none()
+    }
+
+    fn rank(&self, entry: &EntryPoint) -> u8 {
+        let is = |wish: &Option<NodeName>| wish.is_some() && *wish == entry.node;
+        let near = self.region.is_some() && self.region == entry.region;
+        match (is(&self.not), near) {
+            (false, _) if is(&self.node) => 0,
+            (false, true) => 1,
+            (true, true) => 2,
+            (false, false) => 3,
+            (true, false) => 4,
+        }
+    }
+}
+
+/// The list that the application gave, and the one that the nodes tell.
+#[derive(Debug)]
+pub(crate) struct EntryPoints {
+    given: Vec<EntryPoint>,
+    learned: Vec<EntryPoint>,
+}
+
+impl EntryPoints {
+    pub(crate) fn new(given: Vec<EntryPoint>) -> Self {
+        Self { given, learned: Vec::new() }
+    }
+
+    /// Replaces what the nodes told before. The list is bounded by the decoder.
+    pub(crate) fn learn(&mut self, list: Vec<client::EntryPoint>) {
+        self.learned = list.into_iter().map(EntryPoint::from).collect();
+    }
+
+    /// Adds what a node tells, in front of what is known.
+    pub(crate) fn learn_also(&mut self, list: Vec<client::EntryPoint>) {
+        let mut learned: Vec<_> = list.into_iter().map(EntryPoint::from).collect();
+        self.learned.retain(|known| !learned.iter().any(|new| new.address == known.address));
+        learned.append(&mut self.learned);
+        learned.truncate(MEMBERS_MAX);
+        self.learned = learned;
+    }
+
+    /// The region of a node, where the list tells.
+    pub(crate) fn region_of(&self, node: &NodeName) -> Option<RegionName> {
+        let mut entries = self.learned.iter().chain(&self.given);
+        entries.find(|entry| entry.node.as_ref() == Some(node)).and_then(|entry| entry.region.clone())
+    }
+
+    /// Every address once, the most wanted first; equals as listed, or shuffled.
+    pub(crate) fn in_order(&self, wish: &Wish, shuffle: Option<&mut StdRng>) -> Vec<EntryPoint> {
+        let named = |given: &EntryPoint| {
+            self.learned.iter().find(|learned| learned.address == given.address).unwrap_or(given).clone()
+        };
+        let mut entries: Vec<EntryPoint> = Vec::new();
+        for entry in self.given.iter().map(named).chain(self.learned.iter().cloned()) {
+            if !entries.iter().any(|known| known.address == entry.address) {
+                entries.push(entry);
+            }
+        }
+        if let Some(rng) = shuffle {
+            entries.shuffle(rng);
+        }
+        entries.sort_by_key(|entry| wish.rank(entry));
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn node(name: &str, region: &str) -> client::EntryPoint {
+        let address = format!("{name}:7400");
+        let node = NodeName::parse(name).unwrap();
+        client::EntryPoint { node, region: RegionName::parse(region).unwrap(), address }
+    }
+
+    fn mesh() -> EntryPoints {
+        let mut entries = EntryPoints::new(vec!["iad-1:7400".into(), "elsewhere:1".into()]);
+        entries.learn(vec![node("iad-1", "iad"), node("fra-1", "fra"), node("fra-2", "fra")]);
+        entries
+    }
+
+    fn hosts(entries: Vec<EntryPoint>) -> Vec<String> {
+        entries.into_iter().map(|entry| entry.address.split(':').next().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn without_a_wish_the_order_is_that_of_the_list_and_no_address_comes_twice() {
+        assert_eq!(hosts(mesh().in_order(&Wish::default(), None)), ["iad-1", "elsewhere", "fra-1", "fra-2"]);
+    }
+
+    #[test]
+    fn the_wished_node_comes_first_then_its_region_then_the_rest() {
+        let wish = Wish { node: NodeName::parse("fra-2").ok(), region: RegionName::parse("fra").ok(), not: None };
+        assert_eq!(hosts(mesh().in_order(&wish, None)), ["fra-2", "fra-1", "iad-1", "elsewhere"]);
+    }
+
+    #[test]
+    fn a_lost_node_is_the_last_of_its_region_but_before_other_regions() {
+        let wish = Wish { node: None, region: RegionName::parse("fra").ok(), not: NodeName::parse("fra-1").ok() };
+        for seed in 0..8 {
+            let order = hosts(mesh().in_order(&wish, Some(&mut StdRng::seed_from_u64(seed))));
+            assert_eq!(order[..2], ["fra-2", "fra-1"]);
+        }
+    }
+
+    #[test]
+    fn names_that_the_nodes_tell_are_put_to_the_given_addresses() {
+        let wish = Wish { region: RegionName::parse("iad").ok(), ..Wish::default() };
+        assert_eq!(mesh().in_order(&wish, None)[0].node, NodeName::parse("iad-1").ok());
+    }
+}

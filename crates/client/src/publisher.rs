@@ -1,0 +1,197 @@
+//! The first step of a message: takes an in-flight permit, numbers it, hands it to the session task.
+//!
+//! Invariant: messages get their numbers in the order in which they are sent, since both happen under one lock. A
+//! publish that is dropped before it returns has no number and was not sent.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use farwire_wire::client::{AckLevel, ClientBody, ClientFrame, Publish};
+use farwire_wire::limits::{DATAGRAM_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use farwire_wire::{ChannelName, PublisherId};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use crate::error::PublishError;
+use crate::standing::{Command, Outgoing, Phase, Standing, Stay, current_stay};
+
+/// Room for all that an entry carries beside channel and payload, on its whole way.
+const DATAGRAM_OVERHEAD_BYTES: usize = 64;
+/// A datagram answers to no request.
+const NO_REQUEST: u64 = 0;
+
+/// The mesh has taken the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ack {
+    /// The message's number in its channel, from this publisher.
+    pub number: u64,
+    /// How far it got.
+    pub level: AckLevel,
+}
+
+/// An ack that is on its way: a future. Dropping it does not take the message back.
+#[derive(Debug)]
+#[must_use = "the message may still be refused"]
+pub struct PendingAck {
+    channel: ChannelName,
+    number: u64,
+    answer: oneshot::Receiver<Result<Ack, PublishError>>,
+}
+
+impl PendingAck {
+    /// The channel published to.
+    #[must_use]
+    pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// The message's number in it, from this publisher.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Future for PendingAck {
+    type Output = Result<Ack, PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // What the session dropped unanswered was never sent: see `Ledger::lose`.
+        Pin::new(&mut self.answer).poll(cx).map(|answer| answer.unwrap_or(Err(PublishError::Closed(None))))
+    }
+}
+
+/// The publishing side of a client.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    commands: mpsc::Sender<Command>,
+    standing: watch::Receiver<Standing>,
+    level: Option<AckLevel>,
+    numbering: Mutex<Numbering>,
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        id: PublisherId,
+        level: Option<AckLevel>,
+        commands: mpsc::Sender<Command>,
+        standing: watch::Receiver<Standing>,
+    ) -> Self {
+        Self { commands, standing, level, numbering: Mutex::new(Numbering::new(id)) }
+    }
+
+    pub(crate) fn id(&self) -> PublisherId {
+        self.numbering.lock().unwrap_or_else(PoisonError::into_inner).publisher
+    }
+
+    pub(crate) async fn publish(&self, channel: ChannelName, payload: Bytes) -> Result<PendingAck, PublishError> {
+        check_size(&payload, PAYLOAD_BYTES_MAX)?;
+        let (stay, permit) = self.permit().await?;
+        check_size(&payload, stay.welcome.limits.payload_bytes_max as usize)?;
+        let place = self.commands.reserve().await.map_err(|_| self.closed())?;
+        let (answer, pending) = oneshot::channel();
+        let mut numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let publish = numbering.over_stream(channel, payload, self.level);
+        let pending = PendingAck { channel: publish.channel.clone(), number: publish.number, answer: pending };
+        place.send(Command::Publish(Outgoing { publish, permit, answer }));
+        drop(numbering);
+        Ok(pending)
+    }
+
+    /// `false` when the message was dropped here.
+    pub(crate) async fn publish_datagram(&self, channel: ChannelName, payload: Bytes) -> Result<bool, PublishError> {
+        check_size(&payload, PAYLOAD_BYTES_MAX)?;
+        let standing = self.standing.borrow().clone();
+        match standing.phase {
+            Phase::Up => {}
+            Phase::Down => return Ok(false),
+            Phase::Closed(error) => return Err(PublishError::Closed(error)),
+        }
+        let connection = &standing.stay.connection;
+        let room = connection.datagram_bytes_max().unwrap_or(0).min(DATAGRAM_BYTES_MAX);
+        if channel.as_str().len() + payload.len() + DATAGRAM_OVERHEAD_BYTES > room {
+            let _nobody_waits = self.publish(channel, payload).await?;
+            return Ok(true);
+        }
+        let mut numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let body = ClientBody::Publish(numbering.over_datagram(channel, payload));
+        Ok(connection.send_datagram(ClientFrame { request: NO_REQUEST, body }.encode_datagram()))
+    }
+
+    /// A session and the right to one more publish on it.
+    async fn permit(&self) -> Result<(Arc<Stay>, OwnedSemaphorePermit), PublishError> {
+        loop {
+            let stay = current_stay(&self.standing).await.map_err(PublishError::Closed)?;
+            // Closed when the session is lost, which the standing has told before.
+            if let Ok(permit) = Arc::clone(&stay.in_flight).acquire_owned().await {
+                return Ok((stay, permit));
+            }
+        }
+    }
+
+    fn closed(&self) -> PublishError {
+        match &self.standing.borrow().phase {
+            Phase::Closed(error) => PublishError::Closed(error.clone()),
+            Phase::Up | Phase::Down => PublishError::Closed(None),
+        }
+    }
+}
+
+fn check_size(payload: &Bytes, payload_bytes_max: usize) -> Result<(), PublishError> {
+    let payload_bytes = payload.len();
+    if payload_bytes > payload_bytes_max {
+        return Err(PublishError::TooLarge { payload_bytes, payload_bytes_max });
+    }
+    Ok(())
+}
+
+/// The publisher's counts. Grows by an entry per channel published to: a number must never be given twice.
+#[derive(Debug)]
+struct Numbering {
+    publisher: PublisherId,
+    /// Publishes over streams. Volatile channels are counted, but only the node knows which those are.
+    streamed: u64,
+    datagrams: u64,
+    channels: HashMap<ChannelName, u64>,
+}
+
+impl Numbering {
+    fn new(publisher: PublisherId) -> Self {
+        Self { publisher, streamed: 0, datagrams: 0, channels: HashMap::new() }
+    }
+
+    fn over_stream(&mut self, channel: ChannelName, payload: Bytes, level: Option<AckLevel>) -> Publish {
+        self.streamed += 1;
+        Publish { level, ..self.numbered(channel, payload, self.streamed) }
+    }
+
+    fn over_datagram(&mut self, channel: ChannelName, payload: Bytes) -> Publish {
+        self.datagrams += 1;
+        Publish { level: Some(AckLevel::Volatile), ..self.numbered(channel, payload, self.datagrams) }
+    }
+
+    fn numbered(&mut self, channel: ChannelName, payload: Bytes, count: u64) -> Publish {
+        let number = self.channels.entry(channel.clone()).or_insert(0);
+        *number += 1;
+        Publish { channel, payload, publisher: self.publisher, number: *number, count, level: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_dense_per_channel_and_counts_per_way() {
+        let mut numbering = Numbering::new(PublisherId(7));
+        let channel = |name| ChannelName::parse(name).unwrap();
+        let streamed = ["a", "b", "a"].map(|name| numbering.over_stream(channel(name), Bytes::new(), None));
+        let streamed: Vec<_> = streamed.iter().map(|publish| (publish.number, publish.count)).collect();
+        assert_eq!(streamed, [(1, 1), (1, 2), (2, 3)]);
+        let datagram = numbering.over_datagram(channel("a"), Bytes::new());
+        assert_eq!((datagram.number, datagram.count), (3, 1));
+    }
+}

@@ -1,0 +1,111 @@
+//! The session's loop of what goes out: commands become frames, and the frames that are there are written as one batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use farwire_transport::stream::{FrameWriter, WriteError};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
+
+use crate::ledger::SubscriptionKey;
+use crate::session::{End, SharedLedger};
+use crate::standing::{Command, Outgoing, Stay, Wanted, until_closing};
+
+/// Most frames in a batch: 64 of the largest are 4 MiB.
+const BATCH_FRAMES_MAX: usize = 64;
+/// At the end, the node has this long to confirm that it has everything.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(crate) struct Requests<'a> {
+    pub(crate) writer: FrameWriter,
+    pub(crate) batch: Vec<Bytes>,
+    pub(crate) stay: Arc<Stay>,
+    pub(crate) commands: &'a mut mpsc::Receiver<Command>,
+    pub(crate) dropped: &'a mut FuturesUnordered<BoxFuture<'static, SubscriptionKey>>,
+    pub(crate) closing: &'a mut watch::Receiver<bool>,
+    pub(crate) ledger: &'a SharedLedger,
+}
+
+impl Requests<'_> {
+    /// Sends until the session ends. Not cancel safe: a batch may be cut; only the end of the session may drop it.
+    pub(crate) async fn send(&mut self) -> End {
+        match self.send_until_closing().await {
+            Ok(()) => {
+                // The node has then read all, the datagrams before it included.
+                let finished = tokio::time::timeout(FINISH_TIMEOUT, self.writer.finish_and_wait()).await;
+                tracing::debug!(confirmed = finished.is_ok(), "requests ended");
+                End::Closing
+            }
+            Err(error) => End::lost(error),
+        }
+    }
+
+    async fn send_until_closing(&mut self) -> Result<(), WriteError> {
+        loop {
+            self.flush().await?;
+            let closing = tokio::select! { biased;
+                Some(key) = self.dropped.next() => { self.unsubscribe(key); false }
+                () = until_closing(self.closing) => true,
+                command = self.commands.recv() => match command {
+                    Some(command) => { self.take(command).await?; false }
+                    None => true,
+                },
+            };
+            while self.batch.len() < BATCH_FRAMES_MAX
+                && let Ok(command) = self.commands.try_recv()
+            {
+                self.take(command).await?;
+            }
+            if closing && self.batch.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn take(&mut self, command: Command) -> Result<(), WriteError> {
+        match command {
+            Command::Publish(outgoing) => self.publish(outgoing).await,
+            Command::Subscribe(wanted) => {
+                self.subscribe(wanted);
+                Ok(())
+            }
+        }
+    }
+
+    async fn publish(&mut self, mut outgoing: Outgoing) -> Result<(), WriteError> {
+        if !Arc::ptr_eq(outgoing.permit.semaphore(), &self.stay.in_flight) {
+            // It waited since the last session, whose permits count no more. What is in the batch holds permits, too.
+            self.flush().await?;
+            match Arc::clone(&self.stay.in_flight).acquire_owned().await {
+                Ok(permit) => outgoing.permit = permit,
+                Err(_closed) => return Ok(()),
+            }
+        }
+        self.batch.push(self.ledger.lock().publish(outgoing));
+        Ok(())
+    }
+
+    fn subscribe(&mut self, wanted: Wanted) {
+        if wanted.inlet.is_dropped() {
+            return;
+        }
+        let inlet = wanted.inlet.clone();
+        let (key, frame) = self.ledger.lock().subscribe(wanted);
+        self.batch.push(frame);
+        self.dropped.push(Box::pin(async move {
+            inlet.dropped().await;
+            key
+        }));
+    }
+
+    fn unsubscribe(&mut self, key: SubscriptionKey) {
+        self.batch.extend(self.ledger.lock().unsubscribe(key));
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        if self.batch.is_empty() { Ok(()) } else { self.writer.write_batch(&mut self.batch).await }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the handles of a client and its session task share: whether a session stands, with which node, and the commands
+//! between them. Decides nothing.
+
+use std::sync::Arc;
+
+use farwire_transport::connection::Connection;
+use farwire_wire::Filter;
+use farwire_wire::client::{Publish, Welcome};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::error::{ConnectError, PublishError, SubscribeError};
+use crate::publisher::Ack;
+use crate::subscription::Inlet;
+
+/// Requests that wait for the session task. Policy: wait.
+pub(crate) const COMMANDS_MAX: usize = 64;
+
+/// A handle's wish to the session task.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Publish(Outgoing),
+    Subscribe(Wanted),
+}
+
+/// A numbered message on its way out.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) publish: Publish,
+    /// Held until the ack.
+    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) answer: oneshot::Sender<Result<Ack, PublishError>>,
+}
+
+/// A subscription that is asked for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) filter: Filter,
+    pub(crate) inlet: Inlet,
+    pub(crate) answer: oneshot::Sender<Result<(), SubscribeError>>,
+}
+
+/// One session, as the handles see it.
+#[derive(Debug)]
+pub(crate) struct Stay {
+    pub(crate) welcome: Welcome,
+    pub(crate) connection: Connection,
+    /// A permit per publish under way; closed when the session is lost.
+    pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) in_flight_max: u32,
+}
+
+impl Stay {
+    /// Allows as many publishes under way as both sides do.
+    pub(crate) fn new(welcome: Welcome, connection: Connection, in_flight_max: u32) -> Arc<Self> {
+        let in_flight_max = in_flight_max.min(welcome.limits.publishes_in_flight_max).max(1);
+        let in_flight = Arc::new(Semaphore::new(in_flight_max as usize));
+        Arc::new(Self { welcome, connection, in_flight, in_flight_max })
+    }
+}
+
+/// How the session is.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    /// The session, or the last one.
+    pub(crate) stay: Arc<Stay>,
+    pub(crate) phase: Phase,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Phase {
+    Up,
+    Down,
+    Closed(Option<Arc<ConnectError>>),
+}
+
+/// The session, waiting for the next one while it is lost; the cause when the client has ended. Cancel safe.
+pub(crate) async fn current_stay(standing: &watch::Receiver<Standing>) -> Result<Arc<Stay>, Option<Arc<ConnectError>>> {
+    let mut standing = standing.clone();
+    let settled = standing.wait_for(|standing| !matches!(standing.phase, Phase::Down)).await;
+    let settled = settled.map_err(|_| None)?;
+    match &settled.phase {
+        Phase::Closed(error) => Err(error.clone()),
+        Phase::Up | Phase::Down => Ok(Arc::clone(&settled.stay)),
+    }
+}
+
+/// Waits until the client is to end: it was closed, or its last handle is gone. Cancel safe.
+pub(crate) async fn until_closing(closing: &mut watch::Receiver<bool>) {
+    drop(closing.wait_for(|closing| *closing).await);
+}

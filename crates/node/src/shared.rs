@@ -1,0 +1,132 @@
+//! What the parts of a node share, and what it says of itself.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use farwire_auth::Verifier;
+use farwire_core::placement::Member;
+use farwire_transport::tls::ReloadingKey;
+use farwire_wire::RegionName;
+use farwire_wire::client::EntryPoint;
+use farwire_wire::peer::NodeState;
+use rand::rngs::StdRng;
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::events::Events;
+use crate::fanout::Fanout;
+use crate::local::Local;
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::probed::Probed;
+use crate::router::Router;
+use crate::sessions::Sessions;
+use crate::sync::lock;
+use crate::topology::{Change, Topology};
+
+/// A node whose seeds do not answer is ready after this time: it may be the first one.
+const ALONE_READY_AFTER: Duration = Duration::from_secs(10);
+
+/// What the parts of a node share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) local: Arc<Local>,
+    pub(crate) verifier: Verifier,
+    pub(crate) fanout: Arc<Fanout>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) topology: Topology,
+    pub(crate) router: Router,
+    pub(crate) sessions: Sessions,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) events: Events,
+    pub(crate) keys: Keys,
+    pub(crate) addresses: BoundAddresses,
+    pub(crate) probed: Probed,
+    pub(crate) rng: Mutex<StdRng>,
+    /// Counts what the node has told of itself.
+    pub(crate) revision: AtomicU64,
+    /// The node is on its way out.
+    pub(crate) leaving: AtomicBool,
+}
+
+/// The node's certificates, reloaded when their files change.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) client: Arc<ReloadingKey>,
+    pub(crate) peer: Arc<ReloadingKey>,
+}
+
+/// Where the node listens and where others reach it.
+#[derive(Debug, Clone)]
+pub struct BoundAddresses {
+    /// `host:port` for clients.
+    pub client: String,
+    /// For peers.
+    pub peer: SocketAddr,
+    /// The admin endpoint.
+    pub admin: SocketAddr,
+}
+
+impl Shared {
+    /// The node's randomness.
+    pub(crate) fn rng(&self) -> MutexGuard<'_, StdRng> {
+        lock(&self.rng)
+    }
+
+    /// The node as it tells others about itself.
+    pub(crate) fn state(&self) -> NodeState {
+        NodeState {
+            node: self.local.name.clone(),
+            life: self.local.life,
+            revision: self.revision.fetch_add(1, Ordering::Relaxed) + 1,
+            client_address: self.addresses.client.clone(),
+            weight: self.config.weight,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
+            links: self.peers.all().iter().map(|link| link.state()).collect(),
+            leaving: self.leaving.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Learns what another node tells about itself.
+    pub(crate) async fn learn_state(&self, state: &NodeState, region: Option<&RegionName>) {
+        self.directory.learn(state, region);
+        if state.leaving {
+            self.topology.tell(Change::Left(state.node.clone())).await;
+            return;
+        }
+        let members = self.topology.members();
+        let listed = members.iter().find(|status| status.member.name == state.node);
+        if let Some(status) = listed.filter(|status| status.member.weight != state.weight)
+            && let Some(swim) = status.state.swim()
+        {
+            let member = Member { weight: state.weight, ..status.member.clone() };
+            self.topology.tell(Change::Swim { member, state: swim }).await;
+        }
+    }
+
+    /// Every node that takes clients now.
+    pub(crate) fn entry_points(&self) -> Vec<EntryPoint> {
+        let here = &self.local.name;
+        self.directory.entry_points(|name| name == here || self.topology.is_reachable(name))
+    }
+
+    /// What keeps the node from being ready, if anything.
+    pub(crate) fn unready(&self) -> Option<&'static str> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return Some("the node is stopping");
+        }
+        if self.config.auth.issuers.is_empty() {
+            return Some("no token issuer: put an issuer's public key file into [auth] issuers");
+        }
+        let alone = self.peers.all().is_empty() && !self.config.peer.seeds.is_empty();
+        if alone && self.local.clock.now() < ALONE_READY_AFTER {
+            return Some("looking for the mesh: no seed has answered yet");
+        }
+        None
+    }
+}

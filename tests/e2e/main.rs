@@ -1,0 +1,3 @@
+//! Whole meshes with real clients.
+
+mod volatile;

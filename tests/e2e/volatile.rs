@@ -1,0 +1,47 @@
+//! The way of volatile messages through a whole mesh.
+
+use farwire_client::{Event, Subscription};
+use farwire_tests::mesh::TestMesh;
+use farwire_tests::wait::within_patience;
+
+const REGIONS: &[(&str, usize)] = &[("fra", 2), ("iad", 1), ("sin", 2)];
+
+async fn payloads(subscription: &mut Subscription, count: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        match within_patience("the next message", subscription.next()).await {
+            Some(Event::Message(message)) => seen.push(String::from_utf8(message.payload.to_vec()).unwrap()),
+            Some(Event::Dropped { count }) => panic!("{count} messages were dropped"),
+            None => panic!("the subscription ended"),
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_subscriber_of_every_region_gets_each_message_once_and_in_order() {
+    let mesh = TestMesh::start(REGIONS).await;
+    let mut subscriptions = Vec::new();
+    for node in ["fra-1", "fra-2", "iad-1", "sin-1", "sin-2"] {
+        let client = mesh.client(node).await;
+        let exact = client.subscribe("live.room.1").await.unwrap();
+        let wide = client.subscribe_all(["live.room.*", "live.>"]).await.unwrap();
+        assert!(exact.pending_regions().is_empty() && wide.pending_regions().is_empty());
+        subscriptions.push((client, exact, wide));
+    }
+    let publishers = [mesh.client("fra-2").await, mesh.client("sin-1").await];
+    for n in 0..100 {
+        for (who, publisher) in publishers.iter().enumerate() {
+            publisher.publish("live.room.1", format!("{who} {n:03}")).await.unwrap();
+        }
+    }
+    for (_client, mut exact, mut wide) in subscriptions {
+        for subscription in [&mut exact, &mut wide] {
+            let seen = payloads(subscription, 200).await;
+            for who in 0..publishers.len() {
+                let of_one: Vec<_> = seen.iter().filter(|text| text.starts_with(&who.to_string())).collect();
+                assert!(of_one.is_sorted() && of_one.len() == 100, "{of_one:?}");
+            }
+        }
+    }
+}
