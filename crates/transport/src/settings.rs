@@ -9,6 +9,9 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 /// Nothing heard for this long: the connection is dead. Keep-alives come more than three times in it.
 const IDLE_TIMEOUT_MS: u32 = 5_000;
 
+/// Bytes that a new link may send before the first acknowledgement.
+const LINK_INITIAL_WINDOW: u64 = 256 * 1024;
+
 /// What a node grants a client before and after authentication.
 pub(crate) mod client_port {
     /// Before the hello is checked a client may have 8 KiB under way, on one stream.
@@ -63,6 +66,10 @@ pub(crate) fn sdk() -> Arc<TransportConfig> {
 /// Links between nodes: both sides are trusted with wide windows, and both keep the link alive.
 pub(crate) fn peer_port() -> Arc<TransportConfig> {
     let mut config = base();
+    // A link carries a region's traffic from its first second on: starting with ten packets a round trip, it would
+    // take a second to catch up over an ocean.
+    let mut eager = quinn::congestion::CubicConfig::default();
+    eager.initial_window(LINK_INITIAL_WINDOW);
     config
         .keep_alive_interval(Some(Duration::from_secs(1)))
         .max_concurrent_bidi_streams(VarInt::from_u32(64))
@@ -71,6 +78,7 @@ pub(crate) fn peer_port() -> Arc<TransportConfig> {
         // Near the default: larger windows meet QUIC's limit on gaps in a stream when much is lost.
         .stream_receive_window(VarInt::from_u32(1_300_000))
         .send_window(16 * 1024 * 1024)
+        .congestion_controller_factory(Arc::new(eager))
         .datagram_send_buffer_size(64 * 1024)
         .datagram_receive_buffer_size(Some(256 * 1024));
     Arc::new(config)
