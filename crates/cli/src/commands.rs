@@ -1,0 +1,25 @@
+//! The commands, a file each. `args` declares them; this is where each one is entered.
+
+pub(crate) mod certs;
+pub(crate) mod completions;
+pub(crate) mod node;
+pub(crate) mod publish;
+pub(crate) mod subscribe;
+pub(crate) mod token;
+
+use crate::args::Command;
+use crate::exit::Failure;
+use crate::up;
+
+/// Runs one command to its end.
+pub(crate) async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => Box::pin(up::run(*args)).await,
+        Command::Pub(args) => Box::pin(publish::run(*args)).await,
+        Command::Sub(args) => Box::pin(subscribe::run(*args)).await,
+        Command::Node(args) => Box::pin(node::run(args)).await,
+        Command::Certs(args) => certs::run(args),
+        Command::Token(args) => token::run(args),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

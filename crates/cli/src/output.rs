@@ -1,0 +1,54 @@
+//! What a command was asked for, on stdout: JSON lines for programs, or text for people. Buffered: the caller flushes when
+//! nothing more is ready, so that nobody waits for a line.
+
+use std::io::{self, BufWriter, Stdout, Write};
+
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// The process's stdout. Dropped without a flush it loses what is buffered, so every command flushes before it ends.
+pub(crate) struct Output(BufWriter<Stdout>);
+
+impl Output {
+    /// The one output of this process.
+    pub(crate) fn new() -> Self {
+        Self(BufWriter::with_capacity(BUFFER_BYTES, io::stdout()))
+    }
+
+    /// One JSON object on a line of its own.
+    ///
+    /// # Errors
+    /// A clean end when the reader has gone away, else a failure.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.0, value).map_err(|err| Failure::stdout(&err.into()))?;
+        self.bytes(b"\n")
+    }
+
+    /// One line of text.
+    ///
+    /// # Errors
+    /// As [`Output::json`].
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Bytes as they are.
+    ///
+    /// # Errors
+    /// As [`Output::json`].
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.write_all(bytes).map_err(|err| Failure::stdout(&err))
+    }
+
+    /// Hands everything on.
+    ///
+    /// # Errors
+    /// As [`Output::json`].
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(|err| Failure::stdout(&err))
+    }
+}
+
+const BUFFER_BYTES: usize = 64 * 1024;
