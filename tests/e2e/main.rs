@@ -1,3 +1,4 @@
 //! Whole meshes with real clients.
 
+mod python;
 mod volatile;

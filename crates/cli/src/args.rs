@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{certs, completions, node, publish, subscribe, token};
+use crate::commands::{certs, completions, mesh, node, publish, subscribe, token};
 use crate::logging::LogFormat;
 use crate::up;
 
@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Run one node, or check its config
     #[command(after_help = node::EXAMPLES)]
     Node(node::Args),
+    /// Show the mesh: nodes, links, channels, sessions, what happens
+    #[command(after_help = mesh::EXAMPLES)]
+    Mesh(mesh::Args),
     /// Make a mesh and the certificates of its nodes
     #[command(after_help = certs::EXAMPLES)]
     Certs(certs::Args),

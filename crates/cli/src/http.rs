@@ -1,19 +1,22 @@
 //! A small HTTP/1.1 client for admin endpoints and the control of `farwire up`: one request per connection, JSON both ways.
 //!
 //! Not for anything else: no TLS, no redirects, no proxies. Invariants: a call ends within its time, and keeps at most
-//! [`ANSWER_BYTES_MAX`] of an answer. An answer of any status is an answer; only its absence is an error.
+//! [`ANSWER_BYTES_MAX`] of an answer; only a [`Stream`] goes on, and keeps nothing. An answer of any status is an answer;
+//! only its absence is an error.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// What the other side said.
 #[derive(Debug, Clone)]
@@ -31,6 +34,32 @@ impl Answer {
     /// `NotJson` when it is something else.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
         serde_json::from_slice(&self.body).map_err(HttpError::NotJson)
+    }
+}
+
+/// An answer that comes piece by piece, for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// The status, whatever it is.
+    pub(crate) status: StatusCode,
+    body: Incoming,
+    /// What moves the bytes.
+    _connection: JoinSet<()>,
+}
+
+impl Stream {
+    /// The next bytes; none at the end. Waits as long as it takes. Cancel safe.
+    ///
+    /// # Errors
+    /// `Exchange` when the connection broke.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|err| HttpError::Exchange(err.into()))?;
+            if let Ok(bytes) = frame.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -89,6 +118,26 @@ pub(crate) async fn post(url: &str, body: &impl Serialize, patience: Duration) -
 #[cfg_attr(not(test), expect(dead_code, reason = "`farwire forget` will be its first caller"))]
 pub(crate) async fn delete(url: &str, patience: Duration) -> Result<Answer, HttpError> {
     request(Method::DELETE, url, Bytes::new(), patience).await
+}
+
+/// Begins to read `url`; the head of the answer comes within `patience`. Cancel safe.
+///
+/// # Errors
+/// When there is no answer.
+pub(crate) async fn stream(url: &str, patience: Duration) -> Result<Stream, HttpError> {
+    let (authority, request) =
+        prepare(Method::GET, url, Bytes::new()).ok_or_else(|| HttpError::Address(url.to_owned()))?;
+    let failed = |err: hyper::Error| HttpError::Exchange(err.into());
+    let head = async {
+        let stream = TcpStream::connect(authority).await.map_err(HttpError::Connect)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let mut moving = JoinSet::new();
+        // What goes wrong with the connection also comes out of the body.
+        moving.spawn(async move { drop(connection.await) });
+        let (head, body) = sender.send_request(request).await.map_err(failed)?.into_parts();
+        Ok(Stream { status: head.status, body, _connection: moving })
+    };
+    tokio::time::timeout(patience, head).await.unwrap_or(Err(HttpError::TimedOut))
 }
 
 async fn request(method: Method, url: &str, body: Bytes, patience: Duration) -> Result<Answer, HttpError> {
@@ -165,6 +214,19 @@ mod tests {
         assert_eq!((gone.status, gone.body.is_empty()), (StatusCode::GONE, true));
         assert!(matches!(gone.json::<Value>(), Err(HttpError::NotJson(_))));
         assert_eq!(delete(&url, PATIENCE).await.expect("an answer").status, StatusCode::NO_CONTENT);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_read_to_its_end_and_its_head_comes_in_time() {
+        let base = serve().await;
+        let mut large = stream(&format!("{base}/large"), PATIENCE).await.expect("an answer");
+        let mut bytes = 0;
+        while let Some(part) = large.next().await.expect("a part") {
+            bytes += part.len();
+        }
+        assert_eq!((large.status, bytes), (StatusCode::OK, ANSWER_BYTES_MAX + 1));
+        let never = stream(&format!("{base}/never"), Duration::from_millis(20)).await;
+        assert!(matches!(never, Err(HttpError::TimedOut)), "{never:?}");
     }
 
     #[tokio::test]

@@ -148,7 +148,7 @@ async fn live(
     ready::all(&mesh.plan, &mesh.nodes).await?;
     directory::write_mesh_json(&mesh.plan, &mesh.nodes.pids())?;
     announce(mesh, args.json, begin.elapsed());
-    let view = (!args.json && io::stdout().is_terminal()).then(View::new);
+    let view = (!args.json && io::stdout().is_terminal()).then(|| View::new(mesh));
     let demo = args.demo.unwrap_or(if view.is_some() { Demo::Fleet } else { Demo::None });
     tokio::select! {
         served = control::serve(Arc::clone(mesh), control) => match served {

@@ -5,11 +5,14 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::control::Mesh;
 use super::processes::State;
@@ -23,19 +26,24 @@ pub(super) struct View {
     /// What each node had published at the last drawing.
     published: Vec<Option<u64>>,
     drawn_at: Instant,
+    slo: watch::Receiver<Vec<Probed>>,
+    _asking: JoinSet<()>,
 }
 
 impl View {
-    /// Nothing drawn yet.
-    pub(super) fn new() -> Self {
-        let now = Instant::now();
-        Self { started: now, lines_drawn: 0, published: Vec::new(), drawn_at: now }
+    /// Nothing drawn yet. Called within the runtime.
+    pub(super) fn new(mesh: &Arc<Mesh>) -> Self {
+        let (now, (answers, slo)) = (Instant::now(), watch::channel(Vec::new()));
+        // While links are cut, this answer takes seconds, for which the drawing must not wait.
+        let mut asking = JoinSet::new();
+        asking.spawn(ask_slo_again_and_again(Arc::clone(mesh), answers));
+        Self { started: now, lines_drawn: 0, published: Vec::new(), drawn_at: now, slo, _asking: asking }
     }
 
     /// Draws the mesh as it is now, over what was drawn before. Cancel safe.
     pub(super) async fn refresh(&mut self, mesh: &Mesh) {
-        let asked = join_all((0..mesh.plan.nodes.len()).map(|index| ask(mesh, index)));
-        let (nodes, slo) = join(asked, ask_slo(mesh)).await;
+        let nodes = join_all((0..mesh.plan.nodes.len()).map(|index| ask(mesh, index))).await;
+        let slo = self.slo.borrow_and_update().clone();
         let rates = self.rates(&nodes, Instant::now());
         let text = render(mesh, &Seen { nodes, rates, slo }, self.started.elapsed());
         let (columns, rows) = terminal_size();
@@ -119,7 +127,9 @@ struct Probed {
 
 async fn ask(mesh: &Mesh, index: usize) -> Answers {
     let node = &mesh.plan.nodes[index];
-    let (about, members) = join(read::<About>(node.admin("/v1/node")), read::<Members>(node.admin("/v1/mesh"))).await;
+    let about = read::<About>(node.admin("/v1/node"), ANSWER_WITHIN);
+    let members = read::<Members>(node.admin("/v1/mesh"), ANSWER_WITHIN);
+    let (about, members) = join(about, members).await;
     let members = members.map(|answer| answer.members).unwrap_or_default();
     let others = members.into_iter().filter(|member| member.name != node.name.as_str());
     Answers {
@@ -128,15 +138,23 @@ async fn ask(mesh: &Mesh, index: usize) -> Answers {
     }
 }
 
+async fn ask_slo_again_and_again(mesh: Arc<Mesh>, answers: watch::Sender<Vec<Probed>>) {
+    loop {
+        answers.send_replace(ask_slo(&mesh).await);
+        tokio::time::sleep(PROBED_EVERY).await;
+    }
+}
+
 /// One node answers for all: the first that runs.
 async fn ask_slo(mesh: &Mesh) -> Vec<Probed> {
     let running = (0..mesh.plan.nodes.len()).find(|index| mesh.nodes.life(*index).state == State::Running);
     let Some(index) = running else { return Vec::new() };
-    read::<Slo>(mesh.plan.nodes[index].admin("/v1/slo")).await.map(|slo| slo.pairs).unwrap_or_default()
+    let slo = read::<Slo>(mesh.plan.nodes[index].admin("/v1/slo"), PROBED_WITHIN).await;
+    slo.map(|slo| slo.pairs).unwrap_or_default()
 }
 
-async fn read<T: DeserializeOwned>(url: String) -> Option<T> {
-    http::get(&url, ANSWER_WITHIN).await.ok()?.json().ok()
+async fn read<T: DeserializeOwned>(url: String, patience: Duration) -> Option<T> {
+    http::get(&url, patience).await.ok()?.json().ok()
 }
 
 #[derive(Deserialize)]
@@ -255,6 +273,9 @@ fn percent(share: Option<f64>) -> String {
 
 /// Less than the time between two drawings.
 const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+/// The node that is asked waits two seconds for nodes that it cannot reach.
+const PROBED_WITHIN: Duration = Duration::from_secs(5);
+const PROBED_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -262,7 +283,7 @@ mod tests {
     use crate::up::plan::tests::plan;
     use crate::up::processes::Nodes;
     use crate::up::wan::Wan;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     fn mesh() -> Mesh {
         let (plan, _) = plan("fra,iad,sin", 1);
@@ -300,9 +321,9 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
-    #[test]
-    fn rates_are_differences_and_a_restarted_node_has_none() {
-        let mut view = View::new();
+    #[tokio::test]
+    async fn rates_are_differences_and_a_restarted_node_has_none() {
+        let mut view = View::new(&Arc::new(mesh()));
         let start = view.drawn_at;
         let published = |counts: [u64; 2]| {
             let nodes = counts.map(|count| Answers { published: Some(count), round_trips: Vec::new() });
@@ -312,9 +333,9 @@ mod tests {
         assert_eq!(view.rates(&published([160, 3]), start + Duration::from_secs(3)), [Some(30.0), None]);
     }
 
-    #[test]
-    fn only_what_was_drawn_is_erased() {
-        let mut view = View::new();
+    #[tokio::test]
+    async fn only_what_was_drawn_is_erased() {
+        let mut view = View::new(&Arc::new(mesh()));
         assert_eq!(view.erasure(), "");
         view.lines_drawn = 7;
         assert_eq!(view.erasure(), "\x1b[7A\r\x1b[J");

@@ -73,9 +73,9 @@ impl Wan {
         if link.rule.cut || lost || link.held_bytes + packet.bytes.len() > HELD_BYTES_MAX {
             return;
         }
-        let due = link.held.back().map_or(now + link.rule.delay, |last| last.due.max(now + link.rule.delay));
         link.held_bytes += packet.bytes.len();
-        link.held.push_back(Held { due, bytes: packet.bytes });
+        // A packet that is due before the one ahead of it waits for that one: order within a direction comes before delay.
+        link.held.push_back(Held { due: now + link.rule.delay, bytes: packet.bytes });
     }
 
     /// Appends every packet that has arrived by `now` to `out`, each direction in order.

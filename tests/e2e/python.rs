@@ -1,0 +1,87 @@
+//! The protocol is what `proto/README.md` says: a client made from that page alone, over another implementation of QUIC,
+//! talks to a node and, through the mesh, to the Rust SDK in another region. The scenario is in `tests/peers/client.py`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::process::Stdio;
+
+use farwire_client::{Event, Subscription};
+use farwire_tests::mesh::TestMesh;
+use farwire_tests::wait::within_patience;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/client.py");
+/// What the script expects on `live.rust.room`.
+const FROM_RUST: usize = 20;
+/// What the script publishes to `live.py.room` before it provokes an error.
+const FROM_PYTHON: usize = 100;
+
+/// The script, while it runs.
+struct Python {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Python {
+    fn start(mesh: &TestMesh, node: &str) -> Self {
+        let address = mesh.node(node).addresses().client.clone();
+        let (host, port) = address.rsplit_once(':').unwrap();
+        let token = mesh.token("python", &["live.>:publish,subscribe"]);
+        let mut command = Command::new("python3");
+        command.arg(CLIENT).args([host, port]).arg(mesh.client_ca()).env("FARWIRE_TOKEN", token);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().expect("this test needs python3 in PATH, with aioquic 1.7.2");
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, lines }
+    }
+
+    /// The next line, or a panic with what the script says of its end.
+    async fn line(&mut self) -> Value {
+        match within_patience("a line of the script", self.lines.next_line()).await.unwrap() {
+            Some(line) => serde_json::from_str(&line).unwrap(),
+            None => self.fault().await,
+        }
+    }
+
+    async fn fault(&mut self) -> Value {
+        let mut stderr = String::new();
+        self.process.stderr.take().unwrap().read_to_string(&mut stderr).await.unwrap();
+        panic!("{CLIENT} failed:\n{stderr}");
+    }
+}
+
+async fn payload(subscription: &mut Subscription) -> String {
+    match within_patience("the next message", subscription.next()).await {
+        Some(Event::Message(message)) => String::from_utf8(message.payload.to_vec()).unwrap(),
+        other => panic!("instead of a message: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_made_from_the_readme_talks_to_the_sdk_in_another_region() {
+    let mesh = TestMesh::start(&[("fra", 1), ("iad", 1)]).await;
+    let rust = mesh.client("iad-1").await;
+    let mut subscription = rust.subscribe("live.py.room").await.unwrap();
+    assert!(subscription.pending_regions().is_empty());
+
+    let mut python = Python::start(&mesh, "fra-1");
+    assert_eq!(python.line().await["pending"], json!([]));
+    let sent: Vec<String> = (0..FROM_RUST).map(|n| format!("from Rust {n}")).collect();
+    for payload in &sent {
+        rust.publish("live.rust.room", payload.clone()).await.unwrap();
+    }
+    let seen = python.line().await;
+
+    for n in 1..=FROM_PYTHON {
+        assert_eq!(payload(&mut subscription).await, format!("message {n}"));
+    }
+    assert_eq!(payload(&mut subscription).await, "the session goes on");
+    assert_eq!(seen["from_rust"], json!(sent));
+    assert_eq!(seen["received"]["live.py.room"], FROM_PYTHON);
+    assert_eq!((&seen["node"], &seen["region"]), (&json!("fra-1"), &json!("fra")));
+    assert_eq!((&seen["version"], &seen["client_id"]), (&json!(1), &json!("python")));
+    assert_eq!(seen["entry_points"], 2);
+    assert_eq!((&seen["bad_channel"]["code"], &seen["version_99"]["code"]), (&json!(0x105), &json!(0x101)));
+    assert!(within_patience("the script's end", python.process.wait()).await.unwrap().success());
+}
