@@ -1,5 +1,7 @@
 //! What the tests of the whole mesh share: meshes within the test's process, over real sockets and real certificates.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 pub mod http;
 pub mod mesh;
 pub mod wait;

@@ -172,7 +172,6 @@ log = false
     }
 
     /// What a client needs to connect to one node, and to nobody else at first.
-    #[must_use]
     pub fn options(&self, node: &str, token: String) -> ConnectOptions {
         let address = self.node(node).addresses().client.clone();
         ConnectOptions::new([EntryPoint::from(address.as_str())]).ca_file(self.client_ca()).token(token)

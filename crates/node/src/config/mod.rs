@@ -3,7 +3,7 @@
 //!
 //! Layers, each over the one before: the defaults, the file, the environment (`FARWIRE_CLIENT_BIND` is
 //! `client.bind`), `--set key=value`. Namespaces come from the file only. All faults of all layers are reported
-//! at once. One table, in [`schema`], names every setting with its default and its parser; `deploy/config/node.toml`
+//! at once. One table, in `schema`, names every setting with its default and its parser; `deploy/config/node.toml`
 //! explains them and is held equal to the table by a test.
 //!
 //! Called by the binary's `node` and `node check`; read by the whole node.
