@@ -18,7 +18,7 @@ try:
     from aioquic.quic.configuration import QuicConfiguration
     from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived
 except ImportError:
-    sys.exit("aioquic is missing: python3 -m pip install aioquic==1.7.2")
+    sys.exit("aioquic is missing: run tests/setup.sh, or python3 -m pip install aioquic==1.7.2")
 
 FRAME_BYTES_MAX = 66_560
 KEEP_ALIVE_SECONDS = 1.5

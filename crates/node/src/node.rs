@@ -154,11 +154,13 @@ impl Node {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_in(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
-        let Surroundings { client, peer, admin, clock, tls_clock, mut rng } = surroundings;
+        let Surroundings { mut client, mut peer, admin, clock, tls_clock, mut rng } = surroundings;
         let mesh = load_mesh(&config)?;
         let roots = Arc::new(tls::load_roots(&config.tls.peer_ca)?);
         let keys = load_keys(&config, &roots, &tls_clock)?;
         check_certificate(&config, &mesh, &keys)?;
+        client.reset_secret = Some(tls::reset_secret(&config.tls.client_key)?);
+        peer.reset_secret = Some(tls::reset_secret(&config.tls.peer_key)?);
         let verifier = Verifier::new(load_issuers(&config)?, mesh.id);
         let client_tls = tls::client_port_server(keys.client.clone(), CLIENT_PORT_ALPN, tls_clock.clone())?;
         let client_port = Arc::new(ClientPort::open(client, client_tls)?);

@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use farwire_wire::client::CLIENT_ALPN;
 use farwire_wire::peer::{CONTROL_ALPN, PEER_ALPN};
 use farwire_wire::{ErrorCode, MeshName, NodeName};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use quinn_proto::HashedConnectionIdGenerator;
 use rustls_pki_types::CertificateDer;
 
 use crate::connection::{Closed, Connection};
@@ -37,6 +39,10 @@ pub struct Socket {
     pub runtime: Arc<dyn quinn::Runtime>,
     /// Fixes QUIC's own randomness, for runs that must repeat.
     pub rng_seed: Option<[u8; 32]>,
+    /// The same in every run of a node and known to it alone, see [`tls::reset_secret`]: a node that has restarted can
+    /// then tell the other sides at once that their connections are gone, which they would otherwise notice only after
+    /// the idle timeout.
+    pub reset_secret: Option<[u8; 32]>,
 }
 
 impl Socket {
@@ -55,12 +61,20 @@ impl Socket {
         let _clamped = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
         socket.bind(&address.into())?;
         let runtime: Arc<dyn quinn::Runtime> = Arc::new(quinn::TokioRuntime);
-        Ok(Self { socket: runtime.wrap_udp_socket(socket.into())?, runtime, rng_seed: None })
+        Ok(Self { socket: runtime.wrap_udp_socket(socket.into())?, runtime, rng_seed: None, reset_secret: None })
     }
 
     fn endpoint(self, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
         let mut config = quinn::EndpointConfig::default();
         config.rng_seed(self.rng_seed);
+        if let Some(secret) = self.reset_secret {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+            // Resets are sent for connection ids of earlier runs: those ids must be known again.
+            let signed = hmac::sign(&key, b"connection ids");
+            let id_key = signed.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            config.reset_key(Arc::new(key));
+            config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+        }
         quinn::Endpoint::new_with_abstract_socket(config, server, self.socket, self.runtime)
     }
 }

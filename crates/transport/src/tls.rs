@@ -21,7 +21,7 @@ use rustls::time_provider::DefaultTimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
-pub use credentials::{KeyFiles, ReloadingKey, not_after};
+pub use credentials::{KeyFiles, ReloadingKey, not_after, reset_secret};
 pub use error::TlsError;
 pub use identity::{PeerIdentityError, node_uri, peer_node_name};
 pub use pem::{load_roots, parse_roots};

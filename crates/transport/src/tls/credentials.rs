@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -97,6 +98,21 @@ impl ReloadingKey {
     pub fn current(&self) -> Arc<CertifiedKey> {
         self.current.load_full()
     }
+}
+
+/// A secret of a node that stays the same for as long as its private key does: for QUIC's stateless resets. Each port
+/// has a key, hence a secret, of its own. Blocking file access.
+///
+/// # Errors
+/// `Read` if the file cannot be read.
+pub fn reset_secret(key_file: &Path) -> Result<[u8; 32], TlsError> {
+    let pem = std::fs::read(key_file).map_err(|source| TlsError::Read { path: key_file.to_owned(), source })?;
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"farwire stateless reset");
+    context.update(&pem);
+    let mut secret = [0; 32];
+    secret.copy_from_slice(context.finish().as_ref());
+    Ok(secret)
 }
 
 impl Source {

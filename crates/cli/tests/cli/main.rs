@@ -1,0 +1,5 @@
+//! The binary as its users run it: real processes, a real mesh.
+
+mod mesh;
+mod support;
+mod up;
