@@ -24,6 +24,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The better node's start in the race, when the order says which is better.
 const STAGGER: Duration = Duration::from_millis(250);
+/// What the wished region has over the others: a handshake over an ocean, and a packet lost on the way.
+const WISHED_START: Duration = Duration::from_millis(1_500);
+/// Pause before the list is tried once more.
+const ROUND_PAUSE: Duration = Duration::from_millis(250);
 /// When it does not, time tells which node is near: only a tie goes to the first listed.
 const STAGGER_OF_EQUALS: Duration = Duration::from_millis(20);
 /// The request number of the hello.
@@ -79,19 +83,28 @@ impl Connector {
     }
 
     async fn first_of(&mut self, order: Vec<EntryPoint>, wish: &Wish) -> Result<Established, ConnectError> {
-        let addresses: Vec<String> = order.into_iter().map(|entry| entry.address).collect();
-        let stagger = if wish.is_any() { STAGGER_OF_EQUALS } else { STAGGER };
         let hello = self.hello()?;
         let mut attempts = Vec::new();
-        let session = race(&self.dialer, &addresses, stagger, hello, &mut attempts);
-        match tokio::time::timeout(CONNECT_TIMEOUT, session).await {
+        let rounds = async {
+            loop {
+                let found = race(&self.dialer, &order, wish, hello.clone(), &mut attempts).await?;
+                // Who is silent may be starting; a wrong certificate stays wrong.
+                let may_come = attempts.iter().all(|attempt| !attempt.error.is_lasting());
+                if found.is_some() || !may_come {
+                    return Ok(found);
+                }
+                tokio::time::sleep(ROUND_PAUSE).await;
+                attempts.clear();
+            }
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, rounds).await {
             Ok(Ok(Some(established))) => {
                 self.entry_points.learn(established.welcome.entry_points.clone());
                 Ok(established)
             }
             Ok(Err(refused)) => Err(ConnectError::Refused(refused)),
             Ok(Ok(None)) | Err(_) => {
-                add_unanswered(&mut attempts, addresses);
+                add_unanswered(&mut attempts, &order);
                 Err(ConnectError::of_attempts(attempts))
             }
         }
@@ -108,16 +121,17 @@ impl Connector {
     }
 }
 
-/// `None` when every address failed; `Err` when a node refused what every node would refuse.
+/// One round over the list. `None` when every address failed; `Err` when a node refused what every node would refuse.
 async fn race(
     dialer: &Dialer,
-    addresses: &[String],
-    stagger: Duration,
+    order: &[EntryPoint],
+    wish: &Wish,
     hello: Hello,
     attempts: &mut Vec<Attempt>,
 ) -> Result<Option<Established>, WireError> {
     let runner = async |address: &String| (address.clone(), dial(dialer, address).await);
-    let mut race = Race::new(addresses.iter().map(runner), stagger);
+    let runners = order.iter().enumerate().map(|(n, entry)| (pause_before(order, n, wish), runner(&entry.address)));
+    let mut race = Race::new(runners);
     while let Some((address, dialled)) = race.next().await {
         let session = match dialled {
             Ok(connection) => greet(connection, hello.clone()).await,
@@ -135,12 +149,22 @@ async fn race(
     Ok(None)
 }
 
+/// How much later than the one before it an address is dialed.
+fn pause_before(order: &[EntryPoint], n: usize, wish: &Wish) -> Duration {
+    let is_wished = |n: usize| order.get(n).is_some_and(|entry| wish.wants(entry));
+    match n.checked_sub(1) {
+        _ if wish.is_any() => STAGGER_OF_EQUALS,
+        Some(before) if is_wished(before) && !is_wished(n) => WISHED_START,
+        _ => STAGGER,
+    }
+}
+
 /// Resolves and dials `host:port`. A host with several addresses is reached by the first that answers.
 async fn dial(dialer: &Dialer, address: &str) -> Result<Connection, AttemptError> {
     let host = host_of(address).ok_or(AttemptError::Address)?;
     let found: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
     let runner = async |to: SocketAddr| dialer.dial(to, host, ANSWER_TIMEOUT).await;
-    let mut race = Race::new(found.into_iter().map(runner), STAGGER);
+    let mut race = Race::new(found.into_iter().map(|to| (STAGGER, runner(to))));
     let mut error = AttemptError::TimedOut;
     while let Some(dialled) = race.next().await {
         match dialled {
@@ -210,10 +234,10 @@ fn protocol(what: &str) -> AttemptError {
     AttemptError::Protocol(what.to_owned())
 }
 
-fn add_unanswered(attempts: &mut Vec<Attempt>, addresses: Vec<String>) {
-    for address in addresses {
-        if !attempts.iter().any(|attempt| attempt.address == address) {
-            attempts.push(Attempt { address, error: AttemptError::TimedOut });
+fn add_unanswered(attempts: &mut Vec<Attempt>, order: &[EntryPoint]) {
+    for EntryPoint { address, .. } in order {
+        if !attempts.iter().any(|attempt| attempt.address == *address) {
+            attempts.push(Attempt { address: address.clone(), error: AttemptError::TimedOut });
         }
     }
 }
@@ -221,6 +245,16 @@ fn add_unanswered(attempts: &mut Vec<Attempt>, addresses: Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_wished_region_has_a_start_over_the_others() {
+        let entry = |region: &str| EntryPoint { region: region.parse().ok(), ..EntryPoint::from("a:1") };
+        let order = [entry("iad"), entry("iad"), entry("fra"), entry("sin")];
+        let wish = Wish { region: "iad".parse().ok(), ..Wish::default() };
+        let pauses: Vec<_> = (0..order.len()).map(|n| pause_before(&order, n, &wish)).collect();
+        assert_eq!(pauses[1..], [STAGGER, WISHED_START, STAGGER]);
+        assert_eq!(pause_before(&order, 2, &Wish::default()), STAGGER_OF_EQUALS);
+    }
 
     #[test]
     fn the_host_of_an_address_is_what_stands_before_the_port() {

@@ -51,6 +51,11 @@ impl Wish {
         self.node.is_none() && self.region.is_none()
     }
 
+    /// Whether an entry is where the client would like to be.
+    pub(crate) fn wants(&self, entry: &EntryPoint) -> bool {
+        self.rank(entry) < 3
+    }
+
     fn rank(&self, entry: &EntryPoint) -> u8 {
         let is = |wish: &Option<NodeName>| wish.is_some() && *wish == entry.node;
         let near = self.region.is_some() && self.region == entry.region;

@@ -131,6 +131,11 @@ pub enum AttemptError {
 }
 
 impl AttemptError {
+    /// Whether the same attempt would fail again in a moment.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.is_tls() || matches!(self, Self::Address | Self::Protocol(_))
+    }
+
     fn is_tls(&self) -> bool {
         matches!(self, Self::Dial(DialError::Closed(Closed::Refused(_))) | Self::Lost(Closed::Refused(_)))
     }

@@ -12,16 +12,17 @@ use tokio::time::Instant;
 const RUNNING_MAX: usize = 8;
 
 pub(crate) struct Race<F: Future> {
-    waiting: VecDeque<F>,
+    /// Each with the pause before it, counted from the start of the one before.
+    waiting: VecDeque<(Duration, F)>,
     running: FuturesUnordered<F>,
-    stagger: Duration,
     next_start: Instant,
 }
 
 impl<F: Future> Race<F> {
-    pub(crate) fn new(runners: impl IntoIterator<Item = F>, stagger: Duration) -> Self {
+    /// A race of runners that start with these pauses between them.
+    pub(crate) fn new(runners: impl IntoIterator<Item = (Duration, F)>) -> Self {
         let waiting = runners.into_iter().collect();
-        Self { waiting, running: FuturesUnordered::new(), stagger, next_start: Instant::now() }
+        Self { waiting, running: FuturesUnordered::new(), next_start: Instant::now() }
     }
 
     /// The next result, or `None` when every runner has arrived. Asking again means that the last result was of no use,
@@ -43,8 +44,8 @@ impl<F: Future> Race<F> {
     }
 
     fn start(&mut self) {
-        self.running.extend(self.waiting.pop_front());
-        self.next_start = Instant::now() + self.stagger;
+        self.running.extend(self.waiting.pop_front().map(|(_, runner)| runner));
+        self.next_start = Instant::now() + self.waiting.front().map_or(Duration::ZERO, |(pause, _)| *pause);
     }
 }
 
@@ -53,6 +54,10 @@ mod tests {
     use super::*;
 
     const STAGGER: Duration = Duration::from_millis(250);
+
+    fn staggered<F: Future>(runners: impl IntoIterator<Item = F>) -> Race<F> {
+        Race::new(runners.into_iter().map(|runner| (STAGGER, runner)))
+    }
 
     async fn runner(name: &'static str, takes_ms: u64) -> (&'static str, Instant) {
         let started = Instant::now();
@@ -63,7 +68,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_later_runner_wins_when_the_first_hangs() {
         let begin = Instant::now();
-        let mut race = Race::new([runner("hangs", 10_000), runner("second", 20), runner("third", 1)], STAGGER);
+        let mut race = staggered([runner("hangs", 10_000), runner("second", 20), runner("third", 1)]);
         let (name, started) = race.next().await.unwrap();
         assert_eq!((name, (started - begin).as_millis()), ("second", 250));
     }
@@ -71,7 +76,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failure_starts_the_next_at_once() {
         let begin = Instant::now();
-        let mut race = Race::new([runner("fails", 5), runner("second", 20)], STAGGER);
+        let mut race = staggered([runner("fails", 5), runner("second", 20)]);
         assert_eq!(race.next().await.unwrap().0, "fails");
         let (name, started) = race.next().await.unwrap();
         assert_eq!((name, (started - begin).as_millis()), ("second", 5));
@@ -80,7 +85,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_a_few_run_at_a_time() {
-        let mut race = Race::new((0..20).map(|_| runner("hangs", 60_000)), Duration::from_millis(1));
+        let mut race = Race::new((0..20).map(|_| (Duration::from_millis(1), runner("hangs", 60_000))));
         let first = tokio::time::timeout(Duration::from_secs(1), race.next()).await;
         assert!(first.is_err() && race.running.len() == RUNNING_MAX);
     }
