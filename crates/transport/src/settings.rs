@@ -16,8 +16,6 @@ const LINK_INITIAL_WINDOW: u64 = 256 * 1024;
 pub(crate) mod client_port {
     /// Before the hello is checked a client may have 8 KiB under way, on one stream.
     pub(crate) const PRE_AUTH_RECEIVE_WINDOW: u32 = 8 * 1024;
-    /// After it: enough for 256 publishes of 2 KiB, or eight of the largest.
-    pub(crate) const RECEIVE_WINDOW: u32 = 512 * 1024;
     /// One stream's share. Below 1,024 packets, so that honest loss never meets QUIC's limit on gaps.
     pub(crate) const STREAM_RECEIVE_WINDOW: u32 = 512 * 1024;
     /// Requests go over the first stream; a few more are for later uses.

@@ -39,7 +39,7 @@ pub(super) async fn greet(
         Err(refusal) => return Err(Refusal { writer: Some(writer), ..refusal }),
     };
     let session = open(shared, connection, hello, access);
-    connection.widen();
+    connection.widen(shared.config.limits.session_window_bytes);
     reader.set_frame_bytes_max(CLIENT_FRAME_BYTES_MAX);
     let frame = ServerFrame { request, body: ServerBody::Welcome(welcome(shared, &session)) };
     writer.write(frame.encode()).await.map_err(|error| lost(&error))?;
