@@ -81,7 +81,7 @@ impl Node {
             limits,
             entry_points: vec![self.entry_point()],
         };
-        session.connection.widen();
+        session.connection.widen(512 * 1024);
         session.answer(1, ServerBody::Welcome(welcome)).await;
         session
     }
