@@ -79,6 +79,14 @@ impl Senders {
         while self.tasks.try_join_next().is_some() {}
     }
 
+    /// Sends what waits, for as long as `patience` lasts.
+    pub(crate) async fn finish(mut self, patience: Duration) {
+        // Senders end when their queues are empty and closed.
+        self.peers.clear();
+        let sent = async { while self.tasks.join_next().await.is_some() {} };
+        let _unreachable = tokio::time::timeout(patience, sent).await;
+    }
+
     /// Ends the senders of nodes that are gone.
     pub(crate) fn retain(&mut self, is_known: impl Fn(&NodeName) -> bool) {
         self.peers.retain(|name, sender| {
@@ -112,7 +120,11 @@ impl Peer {
                 }
                 message = messages.recv(), if streams.len() < STREAMS_MAX => match message {
                     Some(message) => message,
-                    None => return,
+                    // No more to come: see what is under way off.
+                    None => {
+                        while streams.next().await.is_some() {}
+                        return;
+                    }
                 },
             };
             match self.connected().await {

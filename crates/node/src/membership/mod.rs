@@ -38,6 +38,9 @@ use crate::topology::Change;
 /// How often the node's own state is given to SWIM to spread.
 const STATE_EVERY: Duration = Duration::from_secs(30);
 
+/// How long a node that leaves waits for its goodbyes to arrive.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 type Swim = Foca<Identity, PostcardCodec, StdRng, StateBroadcasts>;
 
 /// What the membership task is made of.
@@ -100,6 +103,7 @@ impl Membership {
         }
         self.log_fault(|membership| membership.swim.leave_cluster(&mut membership.runtime));
         self.drain().await;
+        self.senders.finish(GOODBYE).await;
     }
 
     fn handle_timers(&mut self) {
