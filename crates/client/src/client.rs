@@ -11,6 +11,7 @@ use rand::RngExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::connect::Connector;
+use crate::entry_points::EntryPoint;
 use crate::error::{ConnectError, PublishError, SubscribeError};
 use crate::options::ConnectOptions;
 use crate::publisher::{Ack, PendingAck, Publisher};
@@ -36,12 +37,15 @@ pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Standing>,
     board: Arc<StatusBoard>,
+    entry_points: watch::Receiver<Vec<EntryPoint>>,
     closing: watch::Sender<bool>,
 }
 
 impl Client {
     /// Connects to the mesh: to the preferred node or region if one is set, else to the nearest node that answers.
-    /// Waits at most 10 s. Must be called on a tokio runtime, where the client's task then runs.
+    /// Keeps asking for 10 s while the answer may still change: of who was silent, or full. A wished region or node that
+    /// only the mesh knows is found through any of its nodes. Must be called on a tokio runtime, where the client's task
+    /// then runs.
     ///
     /// Cancel safe: no session is left behind.
     ///
@@ -51,6 +55,7 @@ impl Client {
         let mut connector = Connector::new(&options)?;
         let publisher_id = options.publisher.unwrap_or_else(|| PublisherId(connector.rng.random()));
         let established = Box::pin(connector.connect()).await?;
+        let entry_points = connector.entry_points.told();
         let welcome = &established.welcome;
         let connected = Status::Connected { node: welcome.node.clone(), region: welcome.region.clone() };
         let stay = Stay::new(welcome.clone(), established.connection.clone(), options.in_flight_max);
@@ -63,7 +68,7 @@ impl Client {
             Shared { commands: commands_out, closing: closing_out, standing: standing_in, board: Arc::clone(&board) };
         tokio::spawn(Session::new(connector, shared, options.in_flight_max).run(established, stay));
         let publisher = Publisher::new(publisher_id, options.ack_level, commands.clone(), standing.clone());
-        Ok(Self { handle: Arc::new(Handle { publisher, commands, standing, board, closing }) })
+        Ok(Self { handle: Arc::new(Handle { publisher, commands, standing, board, entry_points, closing }) })
     }
 
     /// Publishes `payload` to `channel` and waits for the ack; while reconnecting, for the next session first.
@@ -136,10 +141,10 @@ impl Client {
         current_stay(&self.handle.standing).await.map_err(SubscribeError::Closed)?;
         let (inlet, outlet) = pair();
         let (answer, answered) = oneshot::channel();
-        let wanted = Command::Subscribe(Wanted { filter, inlet, answer });
+        let wanted = Command::Subscribe(Wanted { filter: filter.clone(), inlet, answer });
         self.handle.commands.send(wanted).await.map_err(|_| SubscribeError::Closed(None))?;
         answered.await.map_err(|_| SubscribeError::Closed(None))??;
-        Ok(Subscription::new(outlet, Arc::clone(&self.handle)))
+        Ok(Subscription::new(filter, outlet, Arc::clone(&self.handle)))
     }
 
     /// How the session is, and every change from now on.
@@ -178,7 +183,18 @@ impl Client {
         self.handle.stay().welcome.mesh.clone()
     }
 
-    /// Who numbers the messages of this client.
+    /// The nodes that can be reached, as the node of the session, or of the last one, told.
+    #[must_use]
+    pub fn entry_points(&self) -> Vec<EntryPoint> {
+        self.handle.entry_points.borrow().clone()
+    }
+
+    /// Waits until a session stands; `false` when the client has ended. Cancel safe.
+    pub async fn connected(&self) -> bool {
+        current_stay(&self.handle.standing).await.is_ok()
+    }
+
+    /// Who numbers the messages of this client now; another id after 65,536 channels, see [`ConnectOptions::publisher`].
     #[must_use]
     pub fn publisher(&self) -> PublisherId {
         self.handle.publisher.id()

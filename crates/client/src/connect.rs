@@ -13,6 +13,7 @@ use farwire_wire::{ErrorClass, ErrorCode, Instance, WireError};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::backoff::full_jitter;
 use crate::entry_points::{EntryPoint, EntryPoints, Wish};
 use crate::error::{Attempt, AttemptError, ConnectError, OptionsError};
 use crate::options::{ConnectOptions, Token};
@@ -26,8 +27,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const STAGGER: Duration = Duration::from_millis(250);
 /// What the wished region has over the others: a handshake over an ocean, and a packet lost on the way.
 const WISHED_START: Duration = Duration::from_millis(1_500);
-/// Pause before the list is tried once more.
-const ROUND_PAUSE: Duration = Duration::from_millis(250);
 /// When it does not, time tells which node is near: only a tie goes to the first listed.
 const STAGGER_OF_EQUALS: Duration = Duration::from_millis(20);
 /// The request number of the hello.
@@ -71,42 +70,55 @@ impl Connector {
         let mut wish = self.wish.clone();
         wish.region = wish.region.or_else(|| self.entry_points.region_of(wish.node.as_ref()?));
         let order = self.entry_points.in_order(&wish, None);
-        self.first_of(order, &wish).await
+        let is_known = wish.is_any() || order.iter().any(|entry| wish.wants(entry));
+        let first = self.first_of(&order, &wish, u32::MAX).await?;
+        if is_known { Ok(first) } else { Ok(self.go_on(first).await) }
     }
 
-    /// A session after `last`: in the same region if there is no other wish, and on another node if there is one.
+    /// A session after `last`: in the same region if there is no other wish, and on another node if there is one. One
+    /// round: the pauses between reconnects are the caller's.
     pub(crate) async fn reconnect(&mut self, last: &Welcome) -> Result<Established, ConnectError> {
         let region = self.wish.region.clone().unwrap_or_else(|| last.region.clone());
         let wish = Wish { node: self.wish.node.clone(), region: Some(region), not: Some(last.node.clone()) };
         let order = self.entry_points.in_order(&wish, Some(&mut self.rng));
-        self.first_of(order, &wish).await
+        self.first_of(&order, &wish, 1).await
     }
 
-    async fn first_of(&mut self, order: Vec<EntryPoint>, wish: &Wish) -> Result<Established, ConnectError> {
+    /// From the first node to the wished one, of which it has told just now; stays where the wished one does not answer.
+    async fn go_on(&mut self, first: Established) -> Established {
+        let mut wanted = self.entry_points.in_order(&self.wish, None);
+        wanted.retain(|entry| self.wish.wants(entry));
+        let is_there = wanted.iter().any(|entry| entry.node.as_ref() == Some(&first.welcome.node));
+        if wanted.is_empty() || is_there {
+            return first;
+        }
+        let wish = self.wish.clone();
+        let found = tokio::time::timeout(ANSWER_TIMEOUT, self.first_of(&wanted, &wish, 1)).await;
+        let Ok(Ok(established)) = found else { return first };
+        first.connection.close(ErrorCode::Closed, "");
+        established
+    }
+
+    async fn first_of(
+        &mut self,
+        order: &[EntryPoint],
+        wish: &Wish,
+        rounds_max: u32,
+    ) -> Result<Established, ConnectError> {
         let hello = self.hello()?;
         let mut attempts = Vec::new();
-        let rounds = async {
-            loop {
-                let found = race(&self.dialer, &order, wish, hello.clone(), &mut attempts).await?;
-                // Who is silent may be starting; a wrong certificate stays wrong.
-                let may_come = attempts.iter().all(|attempt| !attempt.error.is_lasting());
-                if found.is_some() || !may_come {
-                    return Ok(found);
-                }
-                tokio::time::sleep(ROUND_PAUSE).await;
-                attempts.clear();
-            }
-        };
-        match tokio::time::timeout(CONNECT_TIMEOUT, rounds).await {
-            Ok(Ok(Some(established))) => {
+        let (dialer, rng) = (&self.dialer, &mut self.rng);
+        let round = || race(dialer, order, wish, hello.clone());
+        match rounds(rounds_max, rng, &mut attempts, round).await {
+            Ok(Some(established)) => {
                 self.entry_points.learn(established.welcome.entry_points.clone());
                 Ok(established)
             }
-            Ok(Err(refused)) => Err(ConnectError::Refused(refused)),
-            Ok(Ok(None)) | Err(_) => {
-                add_unanswered(&mut attempts, &order);
+            Ok(None) => {
+                add_unanswered(&mut attempts, order);
                 Err(ConnectError::of_attempts(attempts))
             }
+            Err(refused) => Err(ConnectError::Refused(refused)),
         }
     }
 
@@ -121,14 +133,40 @@ impl Connector {
     }
 }
 
-/// One round over the list. `None` when every address failed; `Err` when a node refused what every node would refuse.
-async fn race(
-    dialer: &Dialer,
-    order: &[EntryPoint],
-    wish: &Wish,
-    hello: Hello,
+/// Round after round, with growing pauses between them, until one finds a session, none would find more than the last,
+/// or the time is over. Leaves the attempts of the last round that came to its end.
+async fn rounds<S, R: Future<Output = Round<S>>>(
+    rounds_max: u32,
+    rng: &mut StdRng,
     attempts: &mut Vec<Attempt>,
-) -> Result<Option<Established>, WireError> {
+    mut round: impl FnMut() -> R,
+) -> Result<Option<S>, WireError> {
+    let rounds = async {
+        for n in 1..=rounds_max {
+            let Round { found, failed } = round().await;
+            let found = found?;
+            *attempts = failed;
+            // Who is silent may be starting; a wrong certificate stays wrong.
+            let may_come = attempts.iter().any(|attempt| !attempt.error.is_lasting());
+            if found.is_some() || !may_come || n == rounds_max {
+                return Ok(found);
+            }
+            tokio::time::sleep(full_jitter(n, rng.random())).await;
+        }
+        Ok(None)
+    };
+    tokio::time::timeout(CONNECT_TIMEOUT, rounds).await.unwrap_or(Ok(None))
+}
+
+/// What one round over a list has found, and the attempts that failed in it.
+struct Round<S> {
+    found: Result<Option<S>, WireError>,
+    failed: Vec<Attempt>,
+}
+
+/// One round over the list. `None` when every address failed; `Err` when a node refused what every node would refuse.
+async fn race(dialer: &Dialer, order: &[EntryPoint], wish: &Wish, hello: Hello) -> Round<Established> {
+    let mut failed = Vec::new();
     let runner = async |address: &String| (address.clone(), dial(dialer, address).await);
     let runners = order.iter().enumerate().map(|(n, entry)| (pause_before(order, n, wish), runner(&entry.address)));
     let mut race = Race::new(runners);
@@ -138,15 +176,17 @@ async fn race(
             Err(error) => Err(error),
         };
         match session {
-            Ok(established) => return Ok(Some(established)),
-            Err(AttemptError::Refused(error)) if error.code.class() == ErrorClass::Definite => return Err(error),
+            Ok(established) => return Round { found: Ok(Some(established)), failed },
+            Err(AttemptError::Refused(error)) if error.code.class() == ErrorClass::Definite => {
+                return Round { found: Err(error), failed };
+            }
             Err(error) => {
                 tracing::debug!(%address, err = %error, "no session at an address");
-                attempts.push(Attempt { address, error });
+                failed.push(Attempt { address, error });
             }
         }
     }
-    Ok(None)
+    Round { found: Ok(None), failed }
 }
 
 /// How much later than the one before it an address is dialed.
@@ -245,6 +285,52 @@ fn add_unanswered(attempts: &mut Vec<Attempt>, order: &[EntryPoint]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::SeedableRng;
+    use tokio::time::Instant;
+
+    /// Rounds that all end with `error` after `takes`: what was found, how long it took, how many rounds there were.
+    async fn rounds_of(
+        error: fn() -> AttemptError,
+        takes: Duration,
+    ) -> (Result<Option<()>, WireError>, Duration, usize) {
+        let (begin, mut times, mut attempts) = (Instant::now(), 0, Vec::new());
+        let round = || {
+            times += 1;
+            let (found, failed) = match error() {
+                AttemptError::Refused(error) if error.code.class() == ErrorClass::Definite => (Err(error), vec![]),
+                error => (Ok(None), vec![Attempt { address: "a:1".into(), error }]),
+            };
+            async move {
+                tokio::time::sleep(takes).await;
+                Round { found, failed }
+            }
+        };
+        let found = rounds(u32::MAX, &mut StdRng::seed_from_u64(7), &mut attempts, round).await;
+        (found, begin.elapsed(), times)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_is_asked_again_until_ten_seconds_are_over() {
+        let (found, took, times) = rounds_of(|| AttemptError::TimedOut, ANSWER_TIMEOUT).await;
+        assert_eq!((found, took, times), (Ok(None), CONNECT_TIMEOUT, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_full_is_asked_again_after_growing_pauses() {
+        let full = || AttemptError::Refused(ErrorCode::TooManyConnections.into());
+        let (found, took, times) = rounds_of(full, Duration::ZERO).await;
+        assert_eq!((found, took), (Ok(None), CONNECT_TIMEOUT));
+        assert!((4..16).contains(&times), "asked {times} times");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_definite_ends_the_rounds_at_once() {
+        let refused = || AttemptError::Refused(ErrorCode::AuthInvalid.into());
+        let (found, took, times) = rounds_of(refused, Duration::ZERO).await;
+        assert_eq!((found, took, times), (Err(ErrorCode::AuthInvalid.into()), Duration::ZERO, 1));
+        let (found, took, times) = rounds_of(|| AttemptError::Address, Duration::ZERO).await;
+        assert_eq!((found, took, times), (Ok(None), Duration::ZERO, 1));
+    }
 
     #[test]
     fn the_wished_region_has_a_start_over_the_others() {

@@ -6,6 +6,7 @@ use farwire_wire::limits::MEMBERS_MAX;
 use farwire_wire::{NodeName, RegionName};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use tokio::sync::watch;
 
 /// A node's client port, and what is known of whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,41 +74,50 @@ impl Wish {
 #[derive(Debug)]
 pub(crate) struct EntryPoints {
     given: Vec<EntryPoint>,
-    learned: Vec<EntryPoint>,
+    learned: watch::Sender<Vec<EntryPoint>>,
 }
 
 impl EntryPoints {
     pub(crate) fn new(given: Vec<EntryPoint>) -> Self {
-        Self { given, learned: Vec::new() }
+        Self { given, learned: watch::Sender::new(Vec::new()) }
+    }
+
+    /// What the nodes tell, as it is at any time.
+    pub(crate) fn told(&self) -> watch::Receiver<Vec<EntryPoint>> {
+        self.learned.subscribe()
     }
 
     /// Replaces what the nodes told before. The list is bounded by the decoder.
     pub(crate) fn learn(&mut self, list: Vec<client::EntryPoint>) {
-        self.learned = list.into_iter().map(EntryPoint::from).collect();
+        self.learned.send_replace(list.into_iter().map(EntryPoint::from).collect());
     }
 
     /// Adds what a node tells, in front of what is known.
     pub(crate) fn learn_also(&mut self, list: Vec<client::EntryPoint>) {
-        let mut learned: Vec<_> = list.into_iter().map(EntryPoint::from).collect();
-        self.learned.retain(|known| !learned.iter().any(|new| new.address == known.address));
-        learned.append(&mut self.learned);
-        learned.truncate(MEMBERS_MAX);
-        self.learned = learned;
+        let mut told: Vec<_> = list.into_iter().map(EntryPoint::from).collect();
+        self.learned.send_modify(|learned| {
+            learned.retain(|known| !told.iter().any(|new| new.address == known.address));
+            told.append(learned);
+            told.truncate(MEMBERS_MAX);
+            *learned = told;
+        });
     }
 
     /// The region of a node, where the list tells.
     pub(crate) fn region_of(&self, node: &NodeName) -> Option<RegionName> {
-        let mut entries = self.learned.iter().chain(&self.given);
+        let learned = self.learned.borrow();
+        let mut entries = learned.iter().chain(&self.given);
         entries.find(|entry| entry.node.as_ref() == Some(node)).and_then(|entry| entry.region.clone())
     }
 
     /// Every address once, the most wanted first; equals as listed, or shuffled.
     pub(crate) fn in_order(&self, wish: &Wish, shuffle: Option<&mut StdRng>) -> Vec<EntryPoint> {
+        let learned = self.learned.borrow();
         let named = |given: &EntryPoint| {
-            self.learned.iter().find(|learned| learned.address == given.address).unwrap_or(given).clone()
+            learned.iter().find(|learned| learned.address == given.address).unwrap_or(given).clone()
         };
         let mut entries: Vec<EntryPoint> = Vec::new();
-        for entry in self.given.iter().map(named).chain(self.learned.iter().cloned()) {
+        for entry in self.given.iter().map(named).chain(learned.iter().cloned()) {
             if !entries.iter().any(|known| known.address == entry.address) {
                 entries.push(entry);
             }

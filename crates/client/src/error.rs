@@ -41,12 +41,41 @@ pub enum OptionsError {
         /// Where and why.
         source: serde_json::Error,
     },
-    /// The authority cannot be used.
+    /// The file with the authority could not be read.
+    #[error(
+        "cannot read the mesh's authority {path}: {source}; name its client-ca.pem with `--ca FILE`, or as `ca` in the context"
+    )]
+    AuthorityRead {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There is no authority in the file.
+    #[error(
+        "{path} holds no certificate in PEM form; name the mesh's client-ca.pem with `--ca FILE`, or as `ca` in the context"
+    )]
+    NoCertificate {
+        /// The file, or what stands for a given text.
+        path: PathBuf,
+    },
+    /// TLS cannot be set up.
     #[error(transparent)]
-    Authority(#[from] TlsError),
+    Tls(TlsError),
     /// No socket could be opened.
     #[error(transparent)]
     Socket(#[from] EndpointError),
+}
+
+impl From<TlsError> for OptionsError {
+    /// The texts of a node's faults name its config, which a client does not have.
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::Read { path, source } => Self::AuthorityRead { path, source },
+            TlsError::NoCertificate { path } => Self::NoCertificate { path },
+            other => Self::Tls(other),
+        }
+    }
 }
 
 /// Why there is no session.
@@ -194,7 +223,7 @@ impl PublishError {
             Self::Channel(_) => Some(ErrorCode::BadChannel),
             Self::TooLarge { .. } => Some(ErrorCode::FrameTooLarge),
             Self::Refused(error) => Some(error.code),
-            Self::Unknown { .. } => None,
+            Self::Unknown { .. } => Some(ErrorCode::Unanswered),
             Self::Closed(error) => error.as_ref().and_then(|error| error.code()),
         }
     }
@@ -253,4 +282,25 @@ fn class_of_end(error: Option<&Arc<ConnectError>>) -> ErrorClass {
 
 fn because(error: &Option<Arc<ConnectError>>) -> String {
     error.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_that_cannot_be_used_names_what_a_client_can_change() {
+        let (path, source) = (PathBuf::from("ca.pem"), std::io::ErrorKind::NotFound.into());
+        for error in [TlsError::Read { path: path.clone(), source }, TlsError::NoCertificate { path }] {
+            let text = OptionsError::from(error).to_string();
+            assert!(text.contains("ca.pem") && text.contains("--ca FILE") && text.contains("context"), "{text}");
+            assert!(!text.contains("config"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lost_ack_has_a_row_of_the_table() {
+        let lost = PublishError::Unknown { reason: "gone".into() };
+        assert_eq!((lost.code(), lost.class()), (Some(ErrorCode::Unanswered), ErrorCode::Unanswered.class()));
+    }
 }

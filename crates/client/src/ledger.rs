@@ -200,6 +200,8 @@ mod tests {
     use crate::subscription::{Outlet, pair};
     use farwire_wire::client::Publish;
     use farwire_wire::{ChannelName, ErrorCode, Pattern, PublisherId};
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
     use tokio::sync::Semaphore;
 
     type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
@@ -279,6 +281,49 @@ mod tests {
         assert!(ledger.refused(request, ErrorCode::Overloaded.into()).is_err());
         assert!(ledger.refused(request, ErrorCode::Forbidden.into()).is_ok());
         assert!(ledger.inlet(request).is_none() && ledger.is_resumed());
+    }
+
+    /// The requests of a ledger grow, its publishes are in their order, and each is answered once.
+    #[test]
+    fn whatever_happens_every_publish_is_answered_once_and_requests_grow() {
+        for seed in 0..200 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let (mut ledger, mut waiting, mut answered, mut sent) = (Ledger::new(), Vec::new(), 0, 0);
+            for _ in 0..100 {
+                let before = ledger.last_request;
+                let any = rng.random_range(0..before + 3);
+                match rng.random_range(0..10) {
+                    0..5 => {
+                        sent += 1;
+                        waiting.push(published(&mut ledger, sent));
+                        assert_eq!(ledger.last_request, before + 1, "seed {seed}");
+                    }
+                    5 => drop(subscribed(&mut ledger)),
+                    6 => ledger.acked(any, any + rng.random_range(0..4), AckLevel::Volatile),
+                    7 => drop(ledger.refused(any, ErrorCode::Overloaded.into())),
+                    8 => ledger.in_force(any, vec![]),
+                    _ => {
+                        ledger.lose(&"gone".into());
+                        let frames = ledger.resume().len() as u64;
+                        assert_eq!(ledger.last_request, HELLO_REQUEST + frames, "seed {seed}");
+                    }
+                }
+                // A publish whose side was dropped without an answer would say so here.
+                waiting.retain_mut(|answer| match answer.try_recv() {
+                    Err(oneshot::error::TryRecvError::Empty) => true,
+                    told => {
+                        assert!(told.is_ok(), "seed {seed}: dropped without an answer");
+                        answered += 1;
+                        false
+                    }
+                });
+                assert!(ledger.publishes.iter().is_sorted_by(|a, b| a.request < b.request), "seed {seed}");
+                assert_eq!(ledger.publishes_in_flight(), waiting.len(), "seed {seed}");
+            }
+            ledger.lose(&"gone".into());
+            assert!(waiting.iter_mut().all(|answer| answer.try_recv().is_ok()), "seed {seed}");
+            assert_eq!(answered + waiting.len() as u64, sent, "seed {seed}");
+        }
     }
 
     #[test]

@@ -37,7 +37,9 @@
 //!
 //! # When the connection is lost
 //! The client reconnects for ever, with growing random pauses, and takes its subscriptions along; [`Client::status`]
-//! tells. Publishes and subscribes wait meanwhile. A publish whose ack was lost with the connection ends as
+//! tells. Publishes and subscribes wait meanwhile. What volatile channels carry between [`Status::Reconnecting`] and
+//! [`Status::Resumed`] does not arrive, and no [`Event`] says so: an application that must know of the hole watches the
+//! status. A publish whose ack was lost with the connection ends as
 //! [`PublishError::Unknown`]. Only a definite refusal, such as an expired token, ends a client for good.
 //!
 //! # Cancel safety
@@ -45,6 +47,7 @@
 //! when a `select!` drops a [`Subscription::next`].
 
 mod answers;
+mod backoff;
 mod client;
 mod connect;
 mod context;

@@ -116,6 +116,9 @@ impl ConnectOptions {
 
     /// Numbers messages as this publisher: the k-th message of a channel has number k, so that publishing the same
     /// again in the same order is a retry. Default: a random one.
+    ///
+    /// A client remembers the numbers of 65,536 channels. With the next channel it goes on under another id, which follows
+    /// from this one, and numbers every channel from 1 anew; the same messages in the same order are still a retry.
     pub fn publisher(mut self, publisher: PublisherId) -> Self {
         self.publisher = Some(publisher);
         self

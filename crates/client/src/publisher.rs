@@ -19,6 +19,8 @@ use crate::standing::{Command, Outgoing, Phase, Standing, Stay, current_stay};
 
 /// Room for all that an entry carries beside channel and payload, on its whole way.
 const DATAGRAM_OVERHEAD_BYTES: usize = 64;
+/// Channels numbered under one publisher id: at most 20 MiB, with the longest names.
+const CHANNELS_MAX: usize = 65_536;
 /// A datagram answers to no request.
 const NO_REQUEST: u64 = 0;
 
@@ -148,7 +150,9 @@ fn check_size(payload: &Bytes, payload_bytes_max: usize) -> Result<(), PublishEr
     Ok(())
 }
 
-/// The publisher's counts. Grows by an entry per channel published to: a number must never be given twice.
+/// The publisher's counts. Bounded: a full table is replaced by an empty one under the publisher's next id, since a number
+/// must never be given twice under the same. Invariant: ids and numbers are a function of the first id and of the order
+/// of channels alone, so that publishing the same again is a retry however many channels there are.
 #[derive(Debug)]
 struct Numbering {
     publisher: PublisherId,
@@ -174,10 +178,23 @@ impl Numbering {
     }
 
     fn numbered(&mut self, channel: ChannelName, payload: Bytes, count: u64) -> Publish {
+        if self.channels.len() >= CHANNELS_MAX && !self.channels.contains_key(&channel) {
+            self.publisher = successor(self.publisher);
+            self.channels.clear();
+        }
         let number = self.channels.entry(channel.clone()).or_insert(0);
         *number += 1;
         Publish { channel, payload, publisher: self.publisher, number: *number, count, level: None }
     }
+}
+
+/// The id that follows a publisher's: the output function of SplitMix64 (Steele, Lea, Flood 2014), which is one to one, so
+/// that different publishers stay different. Fixed for ever: retries of older releases depend on it.
+fn successor(PublisherId(id): PublisherId) -> PublisherId {
+    let mixed = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    PublisherId(mixed ^ (mixed >> 31))
 }
 
 #[cfg(test)]
@@ -193,5 +210,23 @@ mod tests {
         assert_eq!(streamed, [(1, 1), (1, 2), (2, 3)]);
         let datagram = numbering.over_datagram(channel("a"), Bytes::new());
         assert_eq!((datagram.number, datagram.count), (3, 1));
+    }
+
+    #[test]
+    fn more_channels_than_are_remembered_are_numbered_under_the_next_id() {
+        let mut numbering = Numbering::new(PublisherId(0));
+        let mut publish = |name: usize| {
+            let channel = ChannelName::parse(&format!("a.{name}")).unwrap();
+            let publish = numbering.over_stream(channel, Bytes::new(), None);
+            (publish.publisher, publish.number)
+        };
+        for name in 0..CHANNELS_MAX {
+            assert_eq!(publish(name), (PublisherId(0), 1));
+        }
+        assert_eq!(publish(0), (PublisherId(0), 2), "a known channel does not need room");
+        let next = PublisherId(0xe220_a839_7b1d_cdaf);
+        assert_eq!(publish(CHANNELS_MAX), (next, 1));
+        assert_eq!(publish(0), (next, 1), "no number is given twice under one id");
+        assert_eq!(numbering.channels.len(), 2);
     }
 }

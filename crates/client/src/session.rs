@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::answers::Answers;
+use crate::backoff::full_jitter;
 use crate::connect::{Connector, Established};
 use crate::deliveries::{accept_deliveries, take_datagrams};
 use crate::error::ConnectError;
@@ -24,9 +25,6 @@ use crate::requests::Requests;
 use crate::standing::{Command, Phase, Standing, Stay, until_closing};
 use crate::status::{Status, StatusBoard};
 
-/// The first pause before a reconnect is random up to this; each further one up to twice the last.
-const PAUSE_FIRST: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A session that lasted for this long was a good one: pauses begin anew.
 const LASTED: Duration = Duration::from_secs(10);
 /// A client that is closed has this long to say so in good order.
@@ -181,7 +179,7 @@ impl Session {
             tracing::info!(node = %last.node, attempt = self.attempt, err = %reason, "session lost");
             self.board.announce(Status::Reconnecting { attempt: self.attempt, reason: Arc::clone(&reason) });
             if std::mem::replace(&mut pause, true) {
-                tokio::time::sleep(self.pause()).await;
+                tokio::time::sleep(full_jitter(self.attempt, self.connector.rng.random())).await;
             }
             match Box::pin(self.connector.reconnect(&last)).await {
                 Ok(established) => return Ok(established),
@@ -189,13 +187,6 @@ impl Session {
                 Err(error) => reason = error.to_string().into(),
             }
         }
-    }
-
-    /// "Full jitter": random from zero to a bound that doubles, so that clients that were lost together come back apart.
-    fn pause(&mut self) -> Duration {
-        let doublings = self.attempt.saturating_sub(1).min(16);
-        let bound = PAUSE_FIRST.saturating_mul(1 << doublings).min(PAUSE_MAX);
-        bound.mul_f64(self.connector.rng.random())
     }
 
     async fn end(mut self, error: Option<Arc<ConnectError>>) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use farwire_transport::connection::Connection;
 use farwire_transport::stream::{FrameReader, ReadError};
 use farwire_wire::client::Delivery;
-use farwire_wire::{ChannelName, Entry, ErrorCode, PublisherId, RegionName};
+use farwire_wire::{ChannelName, Entry, ErrorCode, Filter, Pattern, PublisherId, RegionName};
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
@@ -27,7 +27,8 @@ const DATAGRAMS_MAX: usize = 256;
 pub enum Event {
     /// A message on one of the channels.
     Message(Message),
-    /// This many messages on volatile channels went by, because they were not read in time.
+    /// This many messages on volatile channels of this subscription went by, because they were not read in time. Which
+    /// channels is known only if [`Subscription::patterns`] is one plain channel.
     Dropped {
         /// How many.
         count: u64,
@@ -70,8 +71,12 @@ impl From<Entry> for Message {
 
 /// A live subscription, from [`Client::subscribe`](crate::Client::subscribe). Dropping it unsubscribes. It lives over
 /// reconnects, and keeps the client's session alive. Also a [`Stream`] of [`Event`]s.
+///
+/// What volatile channels carried while there was no session is gone, and no event here tells of that hole: it lies
+/// between [`Status::Reconnecting`](crate::Status::Reconnecting) and [`Status::Resumed`](crate::Status::Resumed).
 #[derive(Debug)]
 pub struct Subscription {
+    filter: Filter,
     shared: Arc<Shared>,
     datagrams: mpsc::Receiver<Entry>,
     stream: Option<DeliveryStream>,
@@ -79,8 +84,14 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(outlet: Outlet, session: Arc<Handle>) -> Self {
-        Self { shared: outlet.shared, datagrams: outlet.datagrams, stream: None, _session: session }
+    pub(crate) fn new(filter: Filter, outlet: Outlet, session: Arc<Handle>) -> Self {
+        Self { filter, shared: outlet.shared, datagrams: outlet.datagrams, stream: None, _session: session }
+    }
+
+    /// What was subscribed to: each pattern once. What was [dropped](Event::Dropped) went by on one of these.
+    #[must_use]
+    pub fn patterns(&self) -> &[Pattern] {
+        self.filter.patterns()
     }
 
     /// The next event; `None` once the subscription has ended, for which [`Self::error`] has the cause. Cancel safe.

@@ -108,6 +108,7 @@ error_codes! {
     MeshMismatch = 0x162, "MESH_MISMATCH", Definite, "The node belongs to another mesh.";
     ClockSkew = 0x163, "CLOCK_SKEW", Retryable, "The clocks of the two sides are too far apart.";
     Internal = 0x170, "INTERNAL", Unknown, "A fault of the node: please report it.";
+    Unanswered = 0x171, "UNANSWERED", Unknown, "The connection was lost before the answer: it may or may not have been done.";
 }
 
 /// An error as it travels: a code, a text for people, and when to try again.

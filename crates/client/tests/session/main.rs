@@ -7,7 +7,9 @@ mod node;
 use std::pin::pin;
 use std::time::Duration;
 
-use farwire_client::{AckLevel, Client, ConnectError, ErrorCode, Event, NodeName, PublishError, Status};
+use farwire_client::{
+    AckLevel, Client, ConnectError, ErrorCode, Event, NodeName, Pattern, PublishError, RegionName, Status,
+};
 use farwire_wire::client::{ClientBody, ClientFrame, Delivery, GoAway, ServerBody};
 use farwire_wire::entry::{delivery_datagram, delivery_frame};
 use futures_util::{FutureExt, StreamExt};
@@ -58,6 +60,7 @@ async fn messages_and_what_was_dropped_arrive_in_order() {
     stream.write_batch(&mut vec![delivery(1), Delivery::dropped_frame(5), delivery(7)]).await.unwrap();
     assert_eq!(next_number(&mut subscription).await, 1);
     assert_eq!(subscription.next().await, Some(Event::Dropped { count: 5 }));
+    assert_eq!(subscription.patterns().iter().map(Pattern::as_str).collect::<Vec<_>>(), ["live.>"]);
     let Some(Event::Message(message)) = StreamExt::next(&mut subscription).await else { panic!("no message") };
     assert_eq!(message.number, 7);
 }
@@ -173,17 +176,34 @@ async fn a_definite_refusal_is_final() {
 }
 
 #[tokio::test]
-async fn a_full_node_is_passed_over_and_a_bad_token_is_not() {
+async fn a_full_node_is_asked_again_and_a_bad_token_is_not_shown_twice() {
     let mesh = Mesh::new();
     let (full, free) = (mesh.node("fra-1", "fra"), mesh.node("fra-2", "fra"));
     let connect = Client::connect(mesh.options([&full]));
-    let (client, ()) = join!(connect, full.refuse(ErrorCode::TooManyConnections));
-    assert!(matches!(client, Err(ConnectError::Unreachable(attempts)) if attempts.len() == 1));
+    let later = async {
+        full.refuse(ErrorCode::TooManyConnections).await;
+        full.welcome().await
+    };
+    let (client, _session) = join!(connect, later);
+    assert_eq!(client.unwrap().node().as_str(), "fra-1");
 
     let connect = Client::connect(mesh.options([&full, &free]).node(NodeName::parse("fra-1").unwrap()));
     let refuse = full.refuse(ErrorCode::AuthInvalid);
     let (client, ()) = join!(connect, refuse);
     assert!(matches!(client, Err(ConnectError::Refused(error)) if error.code == ErrorCode::AuthInvalid));
+}
+
+#[tokio::test]
+async fn a_wished_region_that_only_the_mesh_knows_is_found_through_any_node() {
+    let mesh = Mesh::new();
+    let (given, wished) = (mesh.node("fra-1", "fra"), mesh.node("sin-1", "sin"));
+    let connect = Client::connect(mesh.options([&given]).region(RegionName::parse("sin").unwrap()));
+    let (client, left, _session) = join!(connect, given.welcome_telling_of(&wished), wished.welcome());
+    let client = client.unwrap();
+    assert_eq!(client.region().as_str(), "sin");
+    assert_eq!(left.connection.closed().await.code(), Some(ErrorCode::Closed));
+    let told = client.entry_points();
+    assert_eq!(told.iter().filter_map(|entry| entry.node.as_ref()).collect::<Vec<_>>(), [&client.node()]);
 }
 
 #[tokio::test]

@@ -68,6 +68,15 @@ impl Node {
     }
 
     pub(crate) async fn welcome_with(&self, publishes_in_flight_max: u32) -> Session {
+        self.welcome_by(publishes_in_flight_max, vec![self.entry_point()]).await
+    }
+
+    /// Takes the next client's session and tells it of another node too.
+    pub(crate) async fn welcome_telling_of(&self, other: &Self) -> Session {
+        self.welcome_by(2, vec![self.entry_point(), other.entry_point()]).await
+    }
+
+    async fn welcome_by(&self, publishes_in_flight_max: u32, entry_points: Vec<EntryPoint>) -> Session {
         let (mut session, hello) = self.greeted().await;
         assert_eq!(hello.token, "a token");
         let limits = SessionLimits { payload_bytes_max: 1_000, subscriptions_max: 10, publishes_in_flight_max };
@@ -79,7 +88,7 @@ impl Node {
             region: self.region.clone(),
             client_id: ClientId::parse("me").unwrap(),
             limits,
-            entry_points: vec![self.entry_point()],
+            entry_points,
         };
         session.connection.widen(512 * 1024);
         session.answer(1, ServerBody::Welcome(welcome)).await;

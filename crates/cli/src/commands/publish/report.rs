@@ -176,7 +176,7 @@ struct ErrorFields {
 
 impl From<&PublishError> for ErrorFields {
     fn from(error: &PublishError) -> Self {
-        // The table has no other row for a connection that ended before the ack; the class says what that means.
+        // A client that has ended for no reason of the mesh's has been closed.
         let code = error.code().unwrap_or(ErrorCode::Closed);
         Self { code: code.number(), name: code.name(), class: error.class(), message: error.to_string() }
     }
