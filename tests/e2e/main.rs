@@ -4,4 +4,5 @@
 
 mod leaving;
 mod python;
+mod views;
 mod volatile;

@@ -4,4 +4,5 @@
 
 pub mod http;
 pub mod mesh;
+pub mod peer;
 pub mod wait;

@@ -75,9 +75,7 @@ impl TestMesh {
     #[must_use]
     pub fn config(&self, name: &NodeName, seed: Option<&str>, more: &str) -> Config {
         let region = self.mesh.region_of(name).expect("the mesh file names the node").clone();
-        let valid_for = Duration::from_secs(3_600);
-        let request = IssueRequest { dir: self.path(), node: name.clone(), addresses: Vec::new(), valid_for };
-        certs::issue(&request).unwrap();
+        self.issue(name);
         let seeds = seed.map(|seed| format!("{seed:?}")).unwrap_or_default();
         let text = format!(
             r#"
@@ -106,6 +104,16 @@ log = false
 "#
         );
         Config::parse(&text, &self.path().join("node.toml"), |_| None, &[]).unwrap()
+    }
+
+    /// Issues a node's certificates, in the place of those that it has.
+    ///
+    /// # Panics
+    /// When they cannot be issued.
+    pub fn issue(&self, name: &NodeName) {
+        let valid_for = Duration::from_secs(3_600);
+        let request = IssueRequest { dir: self.path(), node: name.clone(), addresses: Vec::new(), valid_for };
+        certs::issue(&request).unwrap();
     }
 
     /// Waits until every node reaches every other one and has it in its ring.
@@ -184,6 +192,12 @@ log = false
     pub async fn client(&self, node: &str) -> Client {
         let token = self.token("tester", &[">:publish,subscribe,presence,history,manage"]);
         Client::connect(self.options(node, token)).await.unwrap()
+    }
+
+    /// The mesh's file.
+    #[must_use]
+    pub fn file(&self) -> &MeshFile {
+        &self.mesh
     }
 
     /// The authority that clients trust.

@@ -11,13 +11,13 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use farwire_core::placement::{RegionIndex, Routes};
 use farwire_wire::limits::HOPS_MAX;
-use farwire_wire::peer::{Messages, Step};
-use farwire_wire::{Entry, ErrorCode, Slot, WireError};
+use farwire_wire::peer::{Messages, PeerFrame, Step};
+use farwire_wire::{Entry, ErrorCode, Slot, ViewDigest, WireError};
 
 use crate::fanout::Fanout;
 use crate::local::Local;
 use crate::metrics::Metrics;
-use crate::peers::{Parcel, Peers};
+use crate::peers::{Link, Parcel, Peers};
 use crate::tail::Stored;
 
 /// Routes messages.
@@ -59,10 +59,8 @@ impl Router {
     }
 
     /// Takes messages from a peer.
-    pub(crate) fn arrived(&self, messages: Messages) {
-        if messages.view != self.routes.load().view().digest() {
-            self.metrics.view_mismatches.inc();
-        }
+    pub(crate) fn arrived(&self, from: &Link, messages: Messages) {
+        self.compare_views(from, messages.view);
         for bytes in messages.entries {
             let Ok(entry) = Entry::decode(bytes.clone()) else {
                 self.metrics.malformed.inc();
@@ -80,6 +78,19 @@ impl Router {
             if sent.is_err() {
                 self.metrics.undeliverable.inc();
             }
+        }
+    }
+
+    /// Tells a peer that acts on another view which one this node acts on: its messages may take a way too long.
+    fn compare_views(&self, from: &Link, theirs: ViewDigest) {
+        from.view.learn(theirs);
+        let ours = self.routes.load().view().digest();
+        if theirs == ours {
+            return;
+        }
+        self.metrics.view_mismatches.inc();
+        if from.view.answer_is_due(self.local.clock.now()) {
+            from.say(PeerFrame::ViewAnswer(ours));
         }
     }
 

@@ -34,6 +34,8 @@ pub enum PeerFrame {
     InterestAck(u64),
     /// The sender leaves on purpose.
     Leaving,
+    /// The view that the sender acts on, in answer to messages that came under another one.
+    ViewAnswer(ViewDigest),
     /// The link is about to be closed, for this reason.
     Error(WireError),
 }
@@ -93,6 +95,8 @@ pub struct LinkState {
     pub sent_bytes: u64,
     /// UDP payload bytes received.
     pub received_bytes: u64,
+    /// The view that the other end acts on; `None` until it has told.
+    pub view: Option<ViewDigest>,
 }
 
 /// A change of interest.
@@ -172,6 +176,7 @@ impl PeerFrame {
             }),
             Self::InterestAck(version) => Body::InterestAck(proto::InterestAck { version: *version }),
             Self::Leaving => Body::Leaving(proto::Leaving::default()),
+            Self::ViewAnswer(view) => Body::ViewAnswer(proto::ViewAnswer { view: view.0 }),
             Self::Error(error) => Body::Error(error.to_proto()),
         };
         delimited(&proto::PeerFrame { body: Some(body) })
@@ -196,6 +201,7 @@ impl PeerFrame {
             })),
             Body::InterestAck(ack) => Ok(Self::InterestAck(ack.version)),
             Body::Leaving(_) => Ok(Self::Leaving),
+            Body::ViewAnswer(answer) => Ok(Self::ViewAnswer(ViewDigest(answer.view))),
             Body::Error(error) => Ok(Self::Error(WireError::from_proto(error))),
         }
     }
@@ -225,6 +231,7 @@ impl NodeState {
             sent_packets: link.sent_packets,
             sent_bytes: link.sent_bytes,
             received_bytes: link.received_bytes,
+            view: link.view.map_or(0, |view| view.0),
         };
         proto::NodeState {
             node: self.node.to_string(),
@@ -248,6 +255,7 @@ impl NodeState {
                 sent_packets: link.sent_packets,
                 sent_bytes: link.sent_bytes,
                 received_bytes: link.received_bytes,
+                view: (link.view != 0).then_some(ViewDigest(link.view)),
             })
         };
         Ok(Self {

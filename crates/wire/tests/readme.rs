@@ -177,6 +177,7 @@ fn prove_peer_frames(examples: &mut Examples) {
     let remove = vec![pattern("live.a")];
     examples.prove_peer("Interest", &PeerFrame::Interest(Interest { version: 2, view, whole: false, add, remove }));
     examples.prove_peer("InterestAck", &PeerFrame::InterestAck(2));
+    examples.prove_peer("ViewAnswer", &PeerFrame::ViewAnswer(view));
 
     let messages = Messages { step: Step::ToOwner, view, hops: 0, entries: vec![entry().encode()] };
     let body = examples.prove_frame("Messages", &messages.encode());

@@ -119,6 +119,8 @@ pub(crate) struct LinkAnswer {
     pub(crate) lost_packets: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) received_bytes: u64,
+    /// The view that the other end acts on, as it last told: 16 hex digits; null until it has.
+    pub(crate) view: Option<String>,
 }
 
 /// `/v1/channels`: the channels that were published to lately.

@@ -113,6 +113,7 @@ pub(crate) fn links(shared: &Shared) -> Links {
         lost_packets: link.lost_packets,
         sent_bytes: link.sent_bytes,
         received_bytes: link.received_bytes,
+        view: link.view.map(|view| view.to_string()),
     };
     let mut links = Vec::new();
     for status in members.iter().filter(|status| status.reachable) {

@@ -15,7 +15,7 @@ use farwire_core::interest::{Applied, REFRESH_EVERY, Told};
 use farwire_transport::{Closed, Connection, FrameReader, FrameWriter, PeerConnection, ReadError, WriteError};
 use farwire_wire::limits::{PEER_FRAME_BYTES_MAX, PEER_HELLO_BYTES_MAX, PROTOCOL_VERSION};
 use farwire_wire::peer::{Interest, Messages, PeerFrame, PeerHello, PeerQuery};
-use farwire_wire::{ErrorCode, Pattern, WireError};
+use farwire_wire::{ErrorCode, Pattern, ViewDigest, WireError};
 use tokio::sync::mpsc;
 
 use crate::peers::{Link, QUERY_TIMEOUT};
@@ -206,6 +206,7 @@ async fn read_control(
                 shared.learn_state(&state, Some(&link.region)).await;
             }
             PeerFrame::Interest(interest) => {
+                link.view.learn(interest.view);
                 let version = match shared.peers.told(&link.node, &interest) {
                     Applied::Yes(version) => version,
                     Applied::Missing => 0,
@@ -214,12 +215,23 @@ async fn read_control(
             }
             PeerFrame::InterestAck(0) => asked_whole.notify_one(),
             PeerFrame::InterestAck(version) => link.outstanding.confirm(version, &link.confirmed),
+            PeerFrame::ViewAnswer(view) => view_answered(shared, link, view).await,
             PeerFrame::Leaving => shared.topology.tell(Change::Left(link.node.clone())).await,
             PeerFrame::Error(error) => return Err(LinkError::Refused(error)),
             PeerFrame::Hello(_) => return Err(protocol(ErrorCode::ProtocolState, "a second hello")),
         }
     }
     Err(LinkError::Ended)
+}
+
+/// The peer acts on another view than this node did a moment ago. A weight that only one of the two has is all that a
+/// link can mend; who is in the ring is for membership to agree on.
+async fn view_answered(shared: &Shared, link: &Link, view: ViewDigest) {
+    link.view.learn(view);
+    if view != shared.topology.routes().view().digest() {
+        tracing::debug!(peer = %link.node, %view, "peer acts on another view");
+        let _link_ended = link.control.send(PeerFrame::State(shared.state())).await;
+    }
 }
 
 /// Tells the peer which volatile messages it should send here: on every change of wishes or of view, and now and then.
@@ -256,7 +268,7 @@ async fn tell(link: &Link, interest: Interest, change: u64) {
 }
 
 /// What the peer is to send here: every pattern with a wildcard, and the channels that it owns in its region.
-fn wanted_of(shared: &Shared, link: &Link) -> (farwire_wire::ViewDigest, BTreeSet<Pattern>) {
+fn wanted_of(shared: &Shared, link: &Link) -> (ViewDigest, BTreeSet<Pattern>) {
     let routes = shared.topology.routes();
     let view = routes.view();
     let region = view.region_index(&link.region);
@@ -290,7 +302,7 @@ async fn send_messages(shared: &Shared, link: &Link) -> Result<(), LinkError> {
 async fn receive_messages(shared: &Shared, link: &Link) -> Result<(), LinkError> {
     let mut reader = link.connection.accept_uni(PEER_FRAME_BYTES_MAX).await?;
     while let Some(frame) = reader.next_frame().await? {
-        shared.router.arrived(Messages::decode(frame).map_err(|error| LinkError::Protocol(error.error))?);
+        shared.router.arrived(link, Messages::decode(frame).map_err(|error| LinkError::Protocol(error.error))?);
     }
     Err(LinkError::Ended)
 }
@@ -299,7 +311,7 @@ async fn receive_datagrams(shared: &Shared, link: &Link) -> Result<(), LinkError
     loop {
         let datagram = link.connection.read_datagram().await?;
         let messages = Messages::decode(datagram).map_err(|error| LinkError::Protocol(error.error))?;
-        shared.router.arrived(messages);
+        shared.router.arrived(link, messages);
     }
 }
 

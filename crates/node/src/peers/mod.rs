@@ -3,6 +3,7 @@
 
 mod ask;
 mod outbox;
+mod view;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use ask::{QUERY_TIMEOUT, ask};
 pub(crate) use outbox::{Outbox, Parcel};
+pub(crate) use view::PeerView;
 
 use crate::sync::lock;
 
@@ -62,6 +64,8 @@ pub(crate) struct Link {
     pub(crate) outstanding: Outstanding,
     /// Frames for the control stream.
     pub(crate) control: mpsc::Sender<PeerFrame>,
+    /// The view that the peer acts on.
+    pub(crate) view: PeerView,
 }
 
 impl Link {
@@ -80,6 +84,7 @@ impl Link {
             outbox: Outbox::new(bytes_max),
             confirmed: watch::Sender::new(0),
             outstanding: Outstanding::default(),
+            view: PeerView::default(),
         };
         (link, frames)
     }
@@ -109,6 +114,7 @@ impl Link {
             sent_packets: stats.sent_packets,
             sent_bytes: stats.sent_bytes,
             received_bytes: stats.received_bytes,
+            view: self.view.told(),
         }
     }
 }

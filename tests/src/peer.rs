@@ -1,0 +1,105 @@
+//! A peer whose every frame is the test's choice: it has a node's certificate, dials a node, and says a proper hello.
+//! It takes no part in membership, so the node has a link to it and no place in its ring for it.
+
+use std::time::Duration;
+
+use farwire_transport::endpoint::PEER_PORT_ALPN;
+use farwire_transport::tls::{self, KeyFiles, ReloadingKey};
+use farwire_transport::{FrameReader, FrameWriter, PeerConnection, PeerPort, PeerRole, Socket};
+use farwire_wire::limits::PEER_FRAME_BYTES_MAX;
+use farwire_wire::peer::{Messages, NodeState, PeerFrame, PeerHello};
+use farwire_wire::{Life, NodeName};
+
+use crate::mesh::TestMesh;
+use crate::wait;
+
+/// A link of the test's own to a node.
+pub struct RawPeer {
+    /// The connection.
+    pub connection: PeerConnection,
+    control: FrameWriter,
+    answers: FrameReader,
+    messages: FrameWriter,
+    // Owns the socket.
+    _port: PeerPort,
+}
+
+impl RawPeer {
+    /// Links to `node` under the name `name`, which the mesh's file has and no node runs under.
+    ///
+    /// # Panics
+    /// When the node does not take the link.
+    pub async fn link(mesh: &TestMesh, name: &str, node: &str) -> Self {
+        let name = NodeName::parse(name).unwrap();
+        let port = port(mesh, &name);
+        let address = mesh.node(node).addresses().peer;
+        let connection = port.dial(address, PeerRole::Link, Duration::from_secs(5)).await.unwrap();
+        let (mut control, mut answers) = connection.connection.open_bi(PEER_FRAME_BYTES_MAX).await.unwrap();
+        control.write(PeerFrame::Hello(hello(mesh, name)).encode()).await.unwrap();
+        let theirs = PeerFrame::decode(answers.next_frame().await.unwrap().unwrap()).unwrap();
+        assert!(matches!(&theirs, PeerFrame::Hello(hello) if hello.node.as_str() == node), "{theirs:?}");
+        let messages = connection.connection.open_uni().await.unwrap();
+        Self { connection, control, answers, messages, _port: port }
+    }
+
+    /// Sends a frame on the control stream.
+    ///
+    /// # Panics
+    /// When the link has ended.
+    pub async fn say(&mut self, frame: PeerFrame) {
+        self.control.write(frame.encode()).await.unwrap();
+    }
+
+    /// Sends messages on the stream for them.
+    ///
+    /// # Panics
+    /// When the link has ended.
+    pub async fn send(&mut self, messages: &Messages) {
+        self.messages.write(messages.encode()).await.unwrap();
+    }
+
+    /// The next frame on the control stream that `is` yields something for; others are skipped.
+    ///
+    /// # Panics
+    /// When the link ends, or a minute passes before.
+    pub async fn hear<T>(&mut self, what: &str, mut is: impl FnMut(PeerFrame) -> Option<T>) -> T {
+        let hearing = async {
+            loop {
+                let frame = self.answers.next_frame().await.unwrap().expect("the node ended the link");
+                if let Some(found) = is(PeerFrame::decode(frame).unwrap()) {
+                    return found;
+                }
+            }
+        };
+        wait::within_patience(what, hearing).await
+    }
+}
+
+fn port(mesh: &TestMesh, name: &NodeName) -> PeerPort {
+    mesh.issue(name);
+    let files = mesh.path().join("nodes").join(name.as_str());
+    let roots = std::sync::Arc::new(tls::load_roots(&mesh.path().join("peer-ca.pem")).unwrap());
+    let files = KeyFiles { certificate: files.join("peer.pem"), key: files.join("peer.key") };
+    let key = std::sync::Arc::new(ReloadingKey::load(files, Some(roots.clone()), None).unwrap());
+    let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = tls::peer_server(key.clone(), roots.clone(), PEER_PORT_ALPN, None).unwrap();
+    let dialing = |alpn: &[u8]| tls::peer_client(key.clone(), roots.clone(), alpn, None);
+    PeerPort::open(socket, mesh.file().name.clone(), server, dialing).unwrap()
+}
+
+fn hello(mesh: &TestMesh, name: NodeName) -> PeerHello {
+    let life = Life(rand::random());
+    let state = NodeState {
+        node: name.clone(),
+        life,
+        revision: 1,
+        client_address: String::new(),
+        weight: 1,
+        version: "test".to_owned(),
+        sessions: 0,
+        links: Vec::new(),
+        leaving: false,
+    };
+    let region = mesh.file().region_of(&name).expect("the mesh file names the node").clone();
+    PeerHello { versions: 1..=1, mesh: mesh.file().id, node: name, region, life, state }
+}
