@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use farwire_transport::connection::Connection;
-use farwire_transport::endpoint::Dialer;
+use farwire_transport::connection::{Closed, Connection};
+use farwire_transport::endpoint::{DialError, Dialer};
 use farwire_transport::stream::{FrameReader, FrameWriter, ReadError, WriteError};
 use farwire_wire::client::{ClientBody, ClientFrame, Hello, ServerBody, ServerFrame, Welcome};
 use farwire_wire::limits::{PROTOCOL_VERSION, SERVER_FRAME_BYTES_MAX};
-use farwire_wire::{ErrorClass, ErrorCode, Instance, WireError};
+use farwire_wire::{ClientId, ErrorClass, ErrorCode, Instance, WireError};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -47,6 +47,7 @@ pub(crate) struct Connector {
     pub(crate) rng: StdRng,
     wish: Wish,
     token: Token,
+    client_id: Option<ClientId>,
     instance: Instance,
     agent: String,
 }
@@ -59,6 +60,7 @@ impl Connector {
             entry_points: EntryPoints::new(options.entry_points.clone()),
             wish: options.wish.clone(),
             token: options.token.clone().ok_or(OptionsError::NoToken)?,
+            client_id: options.client_id.clone(),
             instance: Instance(rng.random()),
             agent: options.agent.clone(),
             rng,
@@ -126,7 +128,7 @@ impl Connector {
         Ok(Hello {
             versions: PROTOCOL_VERSION..=PROTOCOL_VERSION,
             token: self.token.read()?,
-            client_id: None,
+            client_id: self.client_id.clone(),
             instance: self.instance,
             agent: self.agent.clone(),
         })
@@ -209,6 +211,7 @@ async fn dial(dialer: &Dialer, address: &str) -> Result<Connection, AttemptError
     while let Some(dialled) = race.next().await {
         match dialled {
             Ok(connection) => return Ok(connection),
+            Err(DialError::TimedOut(_) | DialError::Closed(Closed::TimedOut)) => {}
             Err(failed) => error = failed.into(),
         }
     }
@@ -257,8 +260,7 @@ fn of_write(error: WriteError) -> AttemptError {
 }
 
 /// A node may refuse with the connection itself: the error frame then need not have arrived.
-fn of_close(closed: farwire_transport::connection::Closed) -> AttemptError {
-    use farwire_transport::connection::Closed;
+fn of_close(closed: Closed) -> AttemptError {
     match (closed.code(), closed) {
         (Some(code), Closed::There { reason, .. }) if code != ErrorCode::Closed && reason.is_empty() => {
             AttemptError::Refused(code.into())

@@ -5,13 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use farwire_transport::connection::Closed;
+use farwire_transport::connection::{CertificateFault, Closed};
 use farwire_transport::endpoint::{DialError, EndpointError};
 use farwire_transport::tls::TlsError;
 use farwire_wire::{ErrorClass, ErrorCode, NameError, WireError};
 
-/// Most attempts that an error text lists.
-const ATTEMPTS_SHOWN_MAX: usize = 8;
+/// Most different faults that an error text lists, and most addresses of one.
+const SHOWN_MAX: usize = 8;
 
 /// What is wrong with the options of a connect. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,16 @@ pub enum OptionsError {
         "cannot read the mesh's authority {path}: {source}; name its client-ca.pem with `--ca FILE`, or as `ca` in the context"
     )]
     AuthorityRead {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file with the token could not be read.
+    #[error(
+        "cannot read the token {path}: {source}; make one with `farwire token mint`, and name it with `--token FILE`, or as `token` in the context"
+    )]
+    TokenRead {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -88,10 +98,10 @@ pub enum ConnectError {
     #[error("no node could be reached: {}", Listed(.0))]
     Unreachable(Vec<Attempt>),
     /// The certificate of no node that answered is one to trust, so nothing was sent. See that the authority is that
-    /// of the mesh, and that the addresses are those in the nodes' certificates.
-    #[error("no node could be trusted: {}; is this the mesh's client-ca.pem?", Listed(.0))]
+    /// of the mesh, that the addresses are those in the nodes' certificates, and that the clocks are right.
+    #[error("no node could be trusted: {}; {}", Listed(.0), trust_remedy(.0))]
     Tls(Vec<Attempt>),
-    /// A node refused, and any other would too.
+    /// A node refused, and any other would too; the class of the code says whether that may change.
     #[error("refused: {0}")]
     Refused(WireError),
 }
@@ -116,11 +126,18 @@ impl ConnectError {
         }
     }
 
+    /// Whether no retry would change it.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.code.class() == ErrorClass::Definite)
+    }
+
     pub(crate) fn of_attempts(attempts: Vec<Attempt>) -> Self {
-        if !attempts.is_empty() && attempts.iter().all(|attempt| attempt.error.is_tls()) {
+        if !attempts.is_empty() && attempts.iter().all(|attempt| attempt.error.certificate_fault().is_some()) {
             return Self::Tls(attempts);
         }
-        Self::Unreachable(attempts)
+        // Whichever node says so, it is the token, or the clock of the one who made it, that is to be looked at.
+        let skew = attempts.iter().find_map(|attempt| attempt.error.refusal(ErrorCode::ClockSkew));
+        skew.cloned().map_or(Self::Unreachable(attempts), Self::Refused)
     }
 }
 
@@ -155,32 +172,81 @@ pub enum AttemptError {
     #[error("the node broke the protocol: {0}")]
     Protocol(String),
     /// Nothing was heard, or nothing was tried, before the time was over.
-    #[error("no answer in time")]
+    #[error("no answer: nothing runs there, or UDP does not reach it")]
     TimedOut,
 }
 
 impl AttemptError {
     /// Whether the same attempt would fail again in a moment.
     pub(crate) fn is_lasting(&self) -> bool {
-        self.is_tls() || matches!(self, Self::Address | Self::Protocol(_))
+        self.certificate_fault().is_some() || matches!(self, Self::Address | Self::Protocol(_))
     }
 
-    fn is_tls(&self) -> bool {
-        matches!(self, Self::Dial(DialError::Closed(Closed::Refused(_))) | Self::Lost(Closed::Refused(_)))
+    fn certificate_fault(&self) -> Option<&CertificateFault> {
+        match self {
+            Self::Dial(DialError::Closed(Closed::Certificate(fault))) | Self::Lost(Closed::Certificate(fault)) => {
+                Some(fault)
+            }
+            _ => None,
+        }
+    }
+
+    fn refusal(&self, code: ErrorCode) -> Option<&WireError> {
+        match self {
+            Self::Refused(error) if error.code == code => Some(error),
+            _ => None,
+        }
     }
 }
 
+/// What a person can do about certificates that are not trusted.
+fn trust_remedy(attempts: &[Attempt]) -> &'static str {
+    match attempts.iter().find_map(|attempt| attempt.error.certificate_fault()) {
+        Some(CertificateFault::Expired) => {
+            "see that this machine's clock is right, and issue the certificate again with `farwire certs issue`"
+        }
+        Some(CertificateFault::NotYetValid) => {
+            "see that this machine's clock is right, and that of the machine that issued the certificate"
+        }
+        Some(CertificateFault::Other(_)) => {
+            "use an address that the certificate names, or issue it for this one with `farwire certs issue --address`"
+        }
+        Some(CertificateFault::Authority) | None => {
+            "name the mesh's client-ca.pem with `--ca FILE`, or as `ca` in the context"
+        }
+    }
+}
+
+/// Attempts, with each fault told once.
 struct Listed<'a>(&'a [Attempt]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, attempt) in self.0.iter().take(ATTEMPTS_SHOWN_MAX).enumerate() {
-            let separator = if i == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", attempt.address.escape_debug(), attempt.error)?;
+        let mut faults: Vec<(String, Vec<&str>)> = Vec::new();
+        for attempt in self.0 {
+            let fault = attempt.error.to_string();
+            match faults.iter_mut().find(|(known, _)| *known == fault) {
+                Some((_, addresses)) => addresses.push(&attempt.address),
+                None => faults.push((fault, vec![&attempt.address])),
+            }
         }
-        match self.0.len().saturating_sub(ATTEMPTS_SHOWN_MAX) {
+        for (i, (fault, addresses)) in faults.iter().take(SHOWN_MAX).enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            let shown: Vec<_> = addresses.iter().take(SHOWN_MAX).map(|text| text.escape_debug().to_string()).collect();
+            write!(f, "{separator}{}{}: {fault}", shown.join(", "), And(addresses.len()))?;
+        }
+        And(faults.len()).fmt(f)
+    }
+}
+
+/// What a list leaves out.
+struct And(usize);
+
+impl fmt::Display for And {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.saturating_sub(SHOWN_MAX) {
             0 => Ok(()),
-            more => write!(f, "; and {more} more"),
+            more => write!(f, " and {more} more"),
         }
     }
 }
@@ -296,6 +362,46 @@ mod tests {
             assert!(text.contains("ca.pem") && text.contains("--ca FILE") && text.contains("context"), "{text}");
             assert!(!text.contains("config"), "{text}");
         }
+    }
+
+    fn refused_for(fault: CertificateFault) -> AttemptError {
+        DialError::Closed(Closed::Certificate(fault)).into()
+    }
+
+    #[test]
+    fn certificates_that_are_not_trusted_say_why_and_what_to_do_once_for_all_nodes() {
+        let faults = [
+            (CertificateFault::Expired, "a:1, b:1: its certificate has expired; see that this machine's clock"),
+            (
+                CertificateFault::NotYetValid,
+                "a:1, b:1: its certificate is not valid yet; see that this machine's clock",
+            ),
+            (CertificateFault::Authority, "not trusted here; name the mesh's client-ca.pem with `--ca FILE`"),
+            (CertificateFault::Other("for c".into()), "is not the right one: for c; use an address"),
+        ];
+        for (fault, told) in faults {
+            let attempt = |address: &str| Attempt { address: address.into(), error: refused_for(fault.clone()) };
+            let error = ConnectError::of_attempts(vec![attempt("a:1"), attempt("b:1")]);
+            let text = error.to_string();
+            assert!(matches!(error, ConnectError::Tls(_)) && text.contains(told), "{text}");
+            assert_eq!(text.matches("its certificate").count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_the_future_is_reported_as_such_whoever_else_is_silent() {
+        let skewed = Attempt { address: "a:1".into(), error: AttemptError::Refused(ErrorCode::ClockSkew.into()) };
+        let silent = Attempt { address: "b:1".into(), error: AttemptError::TimedOut };
+        let error = ConnectError::of_attempts(vec![silent, skewed]);
+        assert_eq!((error.code(), error.class()), (Some(ErrorCode::ClockSkew), ErrorClass::Retryable));
+        assert!(!error.is_final());
+    }
+
+    #[test]
+    fn a_list_of_attempts_has_an_end() {
+        let silent = |n| Attempt { address: format!("node-{n}:1"), error: AttemptError::TimedOut };
+        let text = ConnectError::of_attempts((0..20).map(silent).collect()).to_string();
+        assert!(text.contains("node-7:1 and 12 more: no answer") && !text.contains("node-8"), "{text}");
     }
 
     #[test]

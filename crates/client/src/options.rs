@@ -7,7 +7,7 @@ use farwire_transport::endpoint::{Dialer, Socket};
 use farwire_transport::tls::{self, TlsClock};
 use farwire_wire::client::{AckLevel, CLIENT_ALPN};
 use farwire_wire::limits::PUBLISHES_IN_FLIGHT_MAX;
-use farwire_wire::{NodeName, PublisherId, RegionName};
+use farwire_wire::{ClientId, NodeName, PublisherId, RegionName};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -39,6 +39,7 @@ pub struct ConnectOptions {
     pub(crate) ack_level: Option<AckLevel>,
     pub(crate) in_flight_max: u32,
     pub(crate) token: Option<Token>,
+    pub(crate) client_id: Option<ClientId>,
     ca: Option<Authority>,
     socket: Option<Socket>,
     clock: TlsClock,
@@ -57,6 +58,7 @@ impl ConnectOptions {
             ack_level: None,
             in_flight_max: 256,
             token: None,
+            client_id: None,
             ca: None,
             socket: None,
             clock: None,
@@ -93,6 +95,12 @@ impl ConnectOptions {
     /// Shows the token in this file. It is read again at each reconnect, so a newer token may be put there at any time.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token = Some(Token::File(path.into()));
+        self
+    }
+
+    /// Insists on being this client: a node refuses a token of another. Default: whoever the token says.
+    pub fn client_id(mut self, id: ClientId) -> Self {
+        self.client_id = Some(id);
         self
     }
 
@@ -218,7 +226,7 @@ impl Token {
             Self::Text(token) => Ok(token.clone()),
             Self::File(path) => match std::fs::read_to_string(path) {
                 Ok(token) => Ok(token.trim().to_owned()),
-                Err(source) => Err(OptionsError::Read { path: path.clone(), source }),
+                Err(source) => Err(OptionsError::TokenRead { path: path.clone(), source }),
             },
         }
     }

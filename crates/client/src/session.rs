@@ -183,7 +183,7 @@ impl Session {
             }
             match Box::pin(self.connector.reconnect(&last)).await {
                 Ok(established) => return Ok(established),
-                Err(error @ ConnectError::Refused(_)) => return Err(error),
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => reason = error.to_string().into(),
             }
         }

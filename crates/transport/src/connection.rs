@@ -28,9 +28,29 @@ pub enum Closed {
     /// The other side has restarted and does not know the connection.
     #[error("the other side has restarted")]
     Reset,
-    /// TLS or QUIC refused the other side.
+    /// The other side's certificate is not one to trust; nothing was sent.
+    #[error("its certificate {0}")]
+    Certificate(CertificateFault),
+    /// TLS or QUIC refused the connection, here or there.
     #[error("refused: {0}")]
     Refused(String),
+}
+
+/// Why a certificate is not one to trust.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// Its last day is over, by this machine's clock.
+    #[error("has expired")]
+    Expired,
+    /// Its first day has not come, by this machine's clock.
+    #[error("is not valid yet")]
+    NotYetValid,
+    /// None of the authorities given has issued it.
+    #[error("is of an authority that is not trusted here")]
+    Authority,
+    /// It is for another name or address, or otherwise not what it must be.
+    #[error("is not the right one: {0}")]
+    Other(String),
 }
 
 impl Closed {
@@ -59,7 +79,30 @@ impl From<quinn::ConnectionError> for Closed {
                 code: close.error_code.into_inner(),
                 reason: printable(&String::from_utf8_lossy(&close.reason)),
             },
+            quinn::ConnectionError::TransportError(error) if error.reason.starts_with(CERTIFICATE_REFUSED) => {
+                Self::Certificate(CertificateFault::of(error.code.into(), &error.reason))
+            }
             other => Self::Refused(printable(&other.to_string())),
+        }
+    }
+}
+
+/// How rustls begins when it is the other side's certificate that it refuses.
+const CERTIFICATE_REFUSED: &str = "invalid peer certificate: ";
+
+impl CertificateFault {
+    /// QUIC carries TLS alerts as 0x100 and the alert (RFC 9001 section 4.8). The alert says what is wrong but for the side
+    /// of the dates, which only the text has.
+    fn of(code: u64, reason: &str) -> Self {
+        const CERTIFICATE_EXPIRED: u64 = 0x100 | 45;
+        const UNKNOWN_CA: u64 = 0x100 | 48;
+        // The signature is not that of the authority of this name.
+        const DECRYPT_ERROR: u64 = 0x100 | 51;
+        match code {
+            CERTIFICATE_EXPIRED if reason.contains("not valid yet") => Self::NotYetValid,
+            CERTIFICATE_EXPIRED => Self::Expired,
+            UNKNOWN_CA | DECRYPT_ERROR => Self::Authority,
+            _ => Self::Other(printable(reason.strip_prefix(CERTIFICATE_REFUSED).unwrap_or(reason))),
         }
     }
 }

@@ -14,7 +14,7 @@ mod settings;
 pub mod stream;
 pub mod tls;
 
-pub use connection::{Closed, Connection, PathStats};
+pub use connection::{CertificateFault, Closed, Connection, PathStats};
 pub use endpoint::{ClientPort, DialError, Dialer, EndpointError, PeerConnection, PeerPort, PeerRole, Socket};
 pub use mesh_file::MeshFile;
 pub use stream::{FrameReader, FrameWriter, ReadError, WriteError};

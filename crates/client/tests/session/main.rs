@@ -5,17 +5,17 @@
 mod node;
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use farwire_client::{
-    AckLevel, Client, ConnectError, ErrorCode, Event, NodeName, Pattern, PublishError, RegionName, Status,
+    AckLevel, Client, ClientId, ConnectError, ErrorCode, Event, NodeName, Pattern, PublishError, RegionName, Status,
 };
 use farwire_wire::client::{ClientBody, ClientFrame, Delivery, GoAway, ServerBody};
 use farwire_wire::entry::{delivery_datagram, delivery_frame};
 use futures_util::{FutureExt, StreamExt};
 use tokio::join;
 
-use node::{Mesh, connected, delivery, next_number, stored, subscribed};
+use node::{Mesh, Node, connected, delivery, next_number, stored, subscribed};
 
 const PUBLISHED: ServerBody = ServerBody::PublishAck { first: 2, level: AckLevel::Volatile };
 
@@ -206,16 +206,48 @@ async fn a_wished_region_that_only_the_mesh_knows_is_found_through_any_node() {
     assert_eq!(told.iter().filter_map(|entry| entry.node.as_ref()).collect::<Vec<_>>(), [&client.node()]);
 }
 
-#[tokio::test]
-async fn a_node_of_another_authority_is_not_trusted() {
-    let (mesh, other) = (Mesh::new(), Mesh::new());
-    let node = other.node("fra-1", "fra");
-    let connect = Client::connect(mesh.options([&node]));
+/// What a client of `mesh` says that finds only `node`.
+async fn distrust(mesh: &Mesh, node: &Node) -> String {
     let client = tokio::select! {
-        client = connect => client,
+        client = Client::connect(mesh.options([node])) => client,
         _ = node.welcome() => panic!("the client said hello"),
     };
-    assert!(matches!(client, Err(ConnectError::Tls(_))), "{client:?}");
+    match client {
+        Err(error @ ConnectError::Tls(_)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_told_with_its_fault() {
+    let (mesh, other) = (Mesh::new(), Mesh::new());
+    let text = distrust(&mesh, &other.node("fra-1", "fra")).await;
+    assert!(text.contains("authority that is not trusted") && text.contains("--ca FILE"), "{text}");
+    let week = Duration::from_secs(7 * 86_400);
+    let text = distrust(&mesh, &mesh.node_certified_at(SystemTime::now() - week, "fra-1", "fra")).await;
+    assert!(text.contains("has expired") && text.contains("clock"), "{text}");
+    let text = distrust(&mesh, &mesh.node_certified_at(SystemTime::now() + week, "fra-1", "fra")).await;
+    assert!(text.contains("is not valid yet") && text.contains("clock"), "{text}");
+}
+
+#[tokio::test]
+async fn a_token_file_that_is_not_there_names_the_remedy() {
+    let mesh = Mesh::new();
+    let options = mesh.options([&mesh.node("fra-1", "fra")]).token_file("no/such/file");
+    let text = Client::connect(options).await.unwrap_err().to_string();
+    assert!(text.contains("no/such/file") && text.contains("farwire token mint"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_may_insist_on_who_it_is() {
+    let mesh = Mesh::new();
+    let node = mesh.node("fra-1", "fra");
+    let me = ClientId::parse("me").unwrap();
+    let (_session, hello) = tokio::select! {
+        client = Client::connect(mesh.options([&node]).client_id(me.clone())) => panic!("without a welcome: {client:?}"),
+        greeted = node.greeted() => greeted,
+    };
+    assert_eq!(hello.client_id, Some(me));
 }
 
 #[tokio::test]

@@ -34,9 +34,14 @@ impl Mesh {
     }
 
     pub(crate) fn node(&self, name: &str, region: &str) -> Node {
+        self.node_certified_at(SystemTime::now(), name, region)
+    }
+
+    /// A node whose certificate is of this moment, and good for an hour.
+    pub(crate) fn node_certified_at(&self, at: SystemTime, name: &str, region: &str) -> Node {
         let name = NodeName::parse(name).unwrap();
         let leaf = Leaf::Client { node: &name, addresses: &[] };
-        let pem = self.authority.sign(leaf, SystemTime::now(), Duration::from_secs(3_600)).unwrap();
+        let pem = self.authority.sign(leaf, at, Duration::from_secs(3_600)).unwrap();
         let key = Arc::new(ReloadingKey::in_memory(&pem).unwrap());
         let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let port = ClientPort::open(socket, client_port_server(key, CLIENT_PORT_ALPN, None).unwrap()).unwrap();
@@ -102,7 +107,7 @@ impl Node {
         session.connection.closed().await;
     }
 
-    async fn greeted(&self) -> (Session, Hello) {
+    pub(crate) async fn greeted(&self) -> (Session, Hello) {
         loop {
             let knock = self.port.accept().await.unwrap();
             // A client that found another node in the race has gone.
