@@ -4,9 +4,10 @@
 use farwire_core::placement::MemberState;
 use farwire_wire::{ClientId, NodeName, SessionId, ViewDigest};
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::local::Clock;
+use crate::queue::Meter;
 
 /// Events kept for slow watchers.
 const EVENTS_KEPT: usize = 1_024;
@@ -79,11 +80,19 @@ pub(crate) struct Seen {
 pub(crate) struct Events {
     watchers: broadcast::Sender<Seen>,
     clock: Clock,
+    queued: Meter,
+}
+
+/// One who watches.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    events: broadcast::Receiver<Seen>,
+    queued: Meter,
 }
 
 impl Events {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self { watchers: broadcast::Sender::new(EVENTS_KEPT), clock }
+    pub(crate) fn new(clock: Clock, queued: Meter) -> Self {
+        Self { watchers: broadcast::Sender::new(EVENTS_KEPT), clock, queued }
     }
 
     pub(crate) fn tell(&self, event: Event) {
@@ -91,7 +100,23 @@ impl Events {
         let _no_watcher = self.watchers.send(Seen { at: self.clock.wall_us(), event });
     }
 
-    pub(crate) fn watch(&self) -> broadcast::Receiver<Seen> {
-        self.watchers.subscribe()
+    pub(crate) fn watch(&self) -> Watcher {
+        Watcher { events: self.watchers.subscribe(), queued: self.queued.clone() }
+    }
+
+    /// Shows how far behind the slowest watcher is.
+    pub(crate) fn measure(&self) {
+        self.queued.set_depth(self.watchers.len());
+    }
+}
+
+impl Watcher {
+    /// The next event, or how many were missed since the last one. Cancel safe.
+    pub(crate) async fn recv(&mut self) -> Result<Seen, RecvError> {
+        let next = self.events.recv().await;
+        if let Err(RecvError::Lagged(missed)) = next {
+            self.queued.shed(missed);
+        }
+        next
     }
 }

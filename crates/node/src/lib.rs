@@ -18,6 +18,7 @@ mod node;
 mod peers;
 mod probe;
 mod probed;
+mod queue;
 mod rates;
 mod router;
 mod session;

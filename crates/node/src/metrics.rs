@@ -7,6 +7,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::queue::{Meter, QueueName};
+
 /// Labels of a link's metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct PeerLabel {
@@ -28,6 +30,13 @@ pub(crate) struct RegionLabel {
     pub(crate) from: String,
 }
 
+/// Labels of a queue's metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct QueueLabel {
+    /// Its name.
+    pub(crate) queue: &'static str,
+}
+
 macro_rules! metrics {
     ($($field:ident: $type:ty, $name:literal, $help:literal;)*) => {
         /// Every metric of a node.
@@ -41,7 +50,12 @@ macro_rules! metrics {
             fn default() -> Self {
                 let mut registry = Registry::with_prefix("farwire");
                 $(let $field = <$type>::default(); registry.register($name, $help, $field.clone());)*
-                Self { registry, $($field,)* }
+                let metrics = Self { registry, $($field,)* };
+                // Also those that nothing uses yet, so that a page without a queue means that there is none.
+                for name in QueueName::ALL {
+                    metrics.queue(*name);
+                }
+                metrics
             }
         }
     };
@@ -64,6 +78,8 @@ metrics! {
     links: Gauge, "links", "Links to peers that are up";
     link_rtt_us: Family<PeerLabel, Gauge>, "link_rtt_microseconds", "Smoothed round trip of a link";
     link_queue_bytes: Family<PeerLabel, Gauge>, "link_queue_bytes", "Bytes that wait for a link";
+    queue_depth: Family<QueueLabel, Gauge>, "queue_depth", "Items that wait in the queues of a name now";
+    queue_shed: Family<QueueLabel, Counter>, "queue_shed", "Items that queues of a name dropped because they were full";
     members: Gauge, "members", "Members known, this node included";
     swim_shed: Counter, "swim_shed_messages", "Membership messages dropped because a peer's queue was full or late";
     certificate_expiry_seconds: Family<RoleLabel, Gauge>, "certificate_expiry_seconds", "Seconds until a certificate expires";
@@ -72,6 +88,12 @@ metrics! {
 }
 
 impl Metrics {
+    /// The meter of the queues of a name.
+    pub(crate) fn queue(&self, name: QueueName) -> Meter {
+        let label = QueueLabel { queue: name.as_str() };
+        Meter::new(self.queue_depth.get_or_create(&label).clone(), self.queue_shed.get_or_create(&label).clone())
+    }
+
     /// The page that Prometheus reads.
     pub(crate) fn page(&self) -> String {
         let mut page = String::new();

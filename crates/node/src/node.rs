@@ -18,7 +18,7 @@ use farwire_wire::{ErrorCode, Life, RegionName};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
@@ -31,6 +31,7 @@ use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::peers::{Addresses, Peers};
 use crate::probed::Probed;
+use crate::queue::{self, QueueName};
 use crate::router::Router;
 use crate::sessions::Sessions;
 use crate::shared::{BoundAddresses, Keys, Shared};
@@ -248,13 +249,14 @@ fn assemble(
 ) -> Node {
     let member = Member { name: local.name.clone(), region: local.region.clone(), weight: config.weight };
     let ring = placement::Config { down_leaves_ring: config.membership.ring_leave_after, ..Default::default() };
-    let (topology, placing) = Topology::new(member, local.mesh.shards, ring);
+    let metrics = Arc::new(Metrics::default());
+    let (topology, placing) = Topology::new(member, local.mesh.shards, ring, metrics.queue(QueueName::Changes));
     let fanout = Arc::new(Fanout::new(local.mesh.shards, config.limits.tail_bytes_max));
-    let (peers, metrics) = (Arc::new(Peers::default()), Arc::new(Metrics::default()));
+    let peers = Arc::new(Peers::default());
     let routes = topology.routes_cell();
     let router = Router::new(local.clone(), routes, fanout.clone(), peers.clone(), metrics.clone());
     let shared = Arc::new(Shared {
-        events: Events::new(local.clock.clone()),
+        events: Events::new(local.clock.clone(), metrics.queue(QueueName::Events)),
         directory: Arc::new(Directory::default()),
         sessions: Sessions::default(),
         probed: Probed::default(),
@@ -275,7 +277,7 @@ fn assemble(
     shared.directory.learn(&shared.state(), Some(&shared.local.region));
     let stopping = watch::Sender::new(false);
     let (leave, left) = oneshot::channel();
-    let (inbox, arrived) = mpsc::channel(SWIM_QUEUE);
+    let (inbox, arrived) = queue::bounded(SWIM_QUEUE, shared.metrics.queue(QueueName::SwimReceived));
     let (members, dialed) = watch::channel(Addresses::new());
     let membership = Membership::new(shared.clone(), &peer_port, shared.addresses.peer, members);
     let mut tasks = JoinSet::new();

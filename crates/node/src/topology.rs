@@ -6,11 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use farwire_core::placement::{Config, Effect, Member, MemberStatus, Placement, Routes};
 use farwire_wire::NodeName;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::events::{Event, Events};
 use crate::local::Local;
 use crate::peers::Peers;
+use crate::queue::{self, Meter};
 
 pub(crate) use farwire_core::placement::Input as Change;
 
@@ -22,7 +23,7 @@ const CHANGE_QUEUE: usize = 1_024;
 pub(crate) struct Topology {
     routes: Arc<ArcSwap<Routes>>,
     members: ArcSwap<Vec<MemberStatus>>,
-    changes: mpsc::Sender<Change>,
+    changes: queue::Sender<Change>,
     published: watch::Sender<u64>,
 }
 
@@ -30,13 +31,13 @@ pub(crate) struct Topology {
 #[derive(Debug)]
 pub(crate) struct Placing {
     placement: Placement,
-    changes: mpsc::Receiver<Change>,
+    changes: queue::Receiver<Change>,
 }
 
 impl Topology {
-    pub(crate) fn new(local: Member, shards: u16, config: Config) -> (Self, Placing) {
+    pub(crate) fn new(local: Member, shards: u16, config: Config, queued: Meter) -> (Self, Placing) {
         let placement = Placement::new(local, shards, config);
-        let (sender, changes) = mpsc::channel(CHANGE_QUEUE);
+        let (sender, changes) = queue::bounded(CHANGE_QUEUE, queued);
         let topology = Self {
             routes: Arc::new(ArcSwap::new(placement.routes().clone())),
             members: ArcSwap::from_pointee(placement.members_state()),

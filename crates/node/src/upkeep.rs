@@ -34,6 +34,7 @@ fn set_gauges(shared: &Shared) {
     shared.metrics.sessions.set(gauge(shared.sessions.len()));
     shared.metrics.links.set(gauge(links.len()));
     shared.metrics.members.set(gauge(shared.topology.members().len()));
+    shared.events.measure();
     shared.metrics.link_rtt_us.clear();
     shared.metrics.link_queue_bytes.clear();
     for link in links {

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use farwire_transport::endpoint::Knock;
 use farwire_transport::{PeerPort, PeerRole};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Side;
 use crate::membership::control::{self, Arrived};
+use crate::queue;
 use crate::shared::Shared;
 
 /// Connections at a time: a link and a control connection of every other member, and as many that are being replaced.
 const CONNECTIONS_MAX: usize = 4 * farwire_wire::limits::MEMBERS_MAX;
 
 /// Accepts until the port closes. Not cancel safe: links that were accepted end with it.
-pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<PeerPort>, inbox: mpsc::Sender<Arrived>) {
+pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<PeerPort>, inbox: queue::Sender<Arrived>) {
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
@@ -32,7 +32,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<PeerPort>, inbox: mpsc
     }
 }
 
-async fn serve(shared: Arc<Shared>, knock: Knock, inbox: mpsc::Sender<Arrived>) {
+async fn serve(shared: Arc<Shared>, knock: Knock, inbox: queue::Sender<Arrived>) {
     let address = knock.remote_address();
     match knock.into_peer(&shared.local.mesh.name).await {
         Ok(peer) if peer.role == PeerRole::Control => control::receive(peer, inbox).await,

@@ -16,9 +16,9 @@ use farwire_transport::{Closed, Connection, FrameReader, FrameWriter, PeerConnec
 use farwire_wire::limits::{PEER_FRAME_BYTES_MAX, PEER_HELLO_BYTES_MAX, PROTOCOL_VERSION};
 use farwire_wire::peer::{Interest, Messages, PeerFrame, PeerHello, PeerQuery};
 use farwire_wire::{ErrorCode, Pattern, ViewDigest, WireError};
-use tokio::sync::mpsc;
 
-use crate::peers::{Link, QUERY_TIMEOUT};
+use crate::peers::{Link, LinkMeters, QUERY_TIMEOUT};
+use crate::queue::{self, QueueName};
 use crate::shared::Shared;
 use crate::topology::Change;
 
@@ -141,7 +141,11 @@ async fn serve(
     reader: FrameReader,
 ) -> LinkError {
     let bytes_max = shared.config.limits.link_queue_bytes_max;
-    let (link, frames) = Link::new(&hello, connection, bytes_max);
+    let meters = LinkMeters {
+        control: shared.metrics.queue(QueueName::LinkControl),
+        messages: shared.metrics.queue(QueueName::LinkMessages),
+    };
+    let (link, frames) = Link::new(&hello, connection, bytes_max, meters);
     let link = Arc::new(link);
     match shared.peers.add(shared.local.clock.now(), &link) {
         Ok(Some(replaced)) => replaced.connection.close(ErrorCode::Closed, "replaced by a newer link"),
@@ -163,7 +167,7 @@ async fn run_parts(
     shared: &Arc<Shared>,
     link: &Arc<Link>,
     writer: FrameWriter,
-    frames: mpsc::Receiver<PeerFrame>,
+    frames: queue::Receiver<PeerFrame>,
     reader: FrameReader,
 ) -> LinkError {
     let asked_whole = tokio::sync::Notify::new();
@@ -182,7 +186,7 @@ async fn run_parts(
     ended.err().unwrap_or(LinkError::Ended)
 }
 
-async fn write_control(mut writer: FrameWriter, mut frames: mpsc::Receiver<PeerFrame>) -> Result<(), LinkError> {
+async fn write_control(mut writer: FrameWriter, mut frames: queue::Receiver<PeerFrame>) -> Result<(), LinkError> {
     // Wishes and acks are small and others wait for them.
     writer.set_priority(1);
     while let Some(frame) = frames.recv().await {

@@ -13,12 +13,12 @@ use farwire_wire::{ErrorCode, NodeName};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::peers::DIAL_TIMEOUT;
+use crate::queue::{self, QueueName};
 
 /// A message that has not been delivered by then is dropped.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -46,7 +46,7 @@ pub(crate) struct Senders {
 
 struct Sender {
     address: SocketAddr,
-    queue: mpsc::Sender<(Instant, Bytes)>,
+    queue: queue::Sender<(Instant, Bytes)>,
     task: AbortHandle,
 }
 
@@ -59,7 +59,7 @@ impl Senders {
     pub(crate) fn send(&mut self, name: &NodeName, address: SocketAddr, envelope: Bytes) {
         self.sender(name, address, None);
         let late_after = Instant::now() + DEADLINE;
-        let shed = self.peers.get(name).is_none_or(|sender| sender.queue.try_send((late_after, envelope)).is_err());
+        let shed = self.peers.get(name).is_none_or(|sender| !sender.queue.offer((late_after, envelope)));
         if shed {
             self.metrics.swim_shed.inc();
         }
@@ -70,7 +70,7 @@ impl Senders {
         if self.peers.get(name).is_some_and(|sender| sender.address == address) {
             return;
         }
-        let (queue, messages) = mpsc::channel(PEER_QUEUE);
+        let (queue, messages) = queue::bounded(PEER_QUEUE, self.metrics.queue(QueueName::SwimSent));
         let peer = Peer { port: self.port.clone(), name: name.clone(), address, connection };
         let task = self.tasks.spawn(peer.run(messages, self.metrics.clone()));
         if let Some(old) = self.peers.insert(name.clone(), Sender { address, queue, task }) {
@@ -107,7 +107,7 @@ struct Peer {
 }
 
 impl Peer {
-    async fn run(mut self, mut messages: mpsc::Receiver<(Instant, Bytes)>, metrics: Arc<Metrics>) {
+    async fn run(mut self, mut messages: queue::Receiver<(Instant, Bytes)>, metrics: Arc<Metrics>) {
         let mut streams: FuturesUnordered<BoxFuture<'static, bool>> = FuturesUnordered::new();
         loop {
             let (late_after, envelope) = tokio::select! {
@@ -165,7 +165,7 @@ async fn send_one(connection: Connection, envelope: Bytes, late_after: Instant) 
 }
 
 /// Reads the SWIM messages of one peer until its connection ends. Not cancel safe: dropping it closes the connection.
-pub(crate) async fn receive(peer: PeerConnection, inbox: mpsc::Sender<Arrived>) {
+pub(crate) async fn receive(peer: PeerConnection, inbox: queue::Sender<Arrived>) {
     while let Ok(stream) = peer.connection.accept_uni(SWIM_BYTES_MAX).await {
         let message = tokio::time::timeout(DEADLINE, stream.read_to_end(SWIM_BYTES_MAX + ENVELOPE_BYTES)).await;
         let Ok(Ok(envelope)) = message else { continue };

@@ -24,7 +24,7 @@ use farwire_wire::peer::{open_swim_envelope, swim_envelope};
 use foca::{AccumulatingRuntime, Codec, Foca, PeriodicParams, PostcardCodec, State};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use self::broadcast::StateBroadcasts;
 use self::control::{Arrived, Senders};
@@ -32,6 +32,7 @@ use self::identity::Identity;
 use self::seeds::{Found, Seeds};
 use self::timers::Timers;
 use crate::peers::Addresses;
+use crate::queue;
 use crate::shared::Shared;
 use crate::topology::Change;
 
@@ -85,7 +86,7 @@ impl Membership {
     }
 
     /// Runs until told to leave; then says goodbye. Not cancel safe: without the goodbye the others notice by time.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Arrived>, mut leave: oneshot::Receiver<()>) {
+    pub(crate) async fn run(mut self, mut inbox: queue::Receiver<Arrived>, mut leave: oneshot::Receiver<()>) {
         let mut own_state = tokio::time::interval(STATE_EVERY);
         loop {
             tokio::select! {

@@ -15,12 +15,13 @@ use farwire_core::interest::{Applied, InterestTable, PeerId, TooManyPeers};
 use farwire_transport::Connection;
 use farwire_wire::peer::{Interest, LinkState, PeerFrame, PeerHello};
 use farwire_wire::{ChannelName, NodeName, RegionName, ViewDigest};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 pub(crate) use ask::{QUERY_TIMEOUT, ask};
 pub(crate) use outbox::{Outbox, Parcel};
 pub(crate) use view::PeerView;
 
+use crate::queue::{self, Meter};
 use crate::sync::lock;
 
 /// Longest time for one dial of a peer.
@@ -47,6 +48,13 @@ struct Links {
     by_id: Vec<Option<Arc<Link>>>,
 }
 
+/// The meters of a link's queues.
+#[derive(Debug)]
+pub(crate) struct LinkMeters {
+    pub(crate) control: Meter,
+    pub(crate) messages: Meter,
+}
+
 /// A link that is up.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -63,7 +71,7 @@ pub(crate) struct Link {
     /// Wishes told and not confirmed yet.
     pub(crate) outstanding: Outstanding,
     /// Frames for the control stream.
-    pub(crate) control: mpsc::Sender<PeerFrame>,
+    pub(crate) control: queue::Sender<PeerFrame>,
     /// The view that the peer acts on.
     pub(crate) view: PeerView,
 }
@@ -74,14 +82,15 @@ impl Link {
         hello: &PeerHello,
         connection: Connection,
         bytes_max: usize,
-    ) -> (Self, mpsc::Receiver<PeerFrame>) {
-        let (control, frames) = mpsc::channel(CONTROL_QUEUE);
+        meters: LinkMeters,
+    ) -> (Self, queue::Receiver<PeerFrame>) {
+        let (control, frames) = queue::bounded(CONTROL_QUEUE, meters.control);
         let link = Self {
             node: hello.node.clone(),
             region: hello.region.clone(),
             connection,
             control,
-            outbox: Outbox::new(bytes_max),
+            outbox: Outbox::new(bytes_max, meters.messages),
             confirmed: watch::Sender::new(0),
             outstanding: Outstanding::default(),
             view: PeerView::default(),
@@ -91,7 +100,7 @@ impl Link {
 
     /// Puts a frame on the control stream, unless its queue is full.
     pub(crate) fn say(&self, frame: PeerFrame) {
-        let _full_or_gone = self.control.try_send(frame);
+        let _full_or_gone = self.control.offer(frame);
     }
 
     /// Queues a message; `false` when it was shed.

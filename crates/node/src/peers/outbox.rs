@@ -10,6 +10,7 @@ use farwire_wire::limits::PEER_BATCH_BYTES;
 use farwire_wire::peer::{Messages, Step};
 use tokio::sync::Notify;
 
+use crate::queue::{Meter, Waiting};
 use crate::sync::lock;
 
 /// A message on its way to a peer.
@@ -31,27 +32,30 @@ pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     filled: Notify,
     bytes_max: usize,
+    meter: Meter,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    parcels: VecDeque<Parcel>,
+    parcels: VecDeque<(Parcel, Waiting)>,
     bytes: usize,
 }
 
 impl Outbox {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { queue: Mutex::default(), filled: Notify::new(), bytes_max }
+    pub(crate) fn new(bytes_max: usize, meter: Meter) -> Self {
+        Self { queue: Mutex::default(), filled: Notify::new(), bytes_max, meter }
     }
 
     /// Queues a message; `false` when there was no room, and it was shed.
     pub(crate) fn push(&self, parcel: Parcel) -> bool {
         let mut queue = lock(&self.queue);
         if queue.bytes + parcel.entry.len() > self.bytes_max {
+            drop(queue);
+            self.meter.shed(1);
             return false;
         }
         queue.bytes += parcel.entry.len();
-        queue.parcels.push_back(parcel);
+        queue.parcels.push_back((parcel, self.meter.enter()));
         let was_empty = queue.parcels.len() == 1;
         drop(queue);
         if was_empty {
@@ -92,7 +96,7 @@ impl Queue {
         let first = self.take()?;
         let mut bytes = first.entry.len();
         let mut entries = vec![first.entry];
-        while let Some(next) = self.parcels.front() {
+        while let Some((next, _)) = self.parcels.front() {
             let fits = bytes + next.entry.len() <= PEER_BATCH_BYTES;
             let alike = next.step == first.step && next.hops == first.hops && !next.datagram && !first.datagram;
             if !fits || !alike {
@@ -106,7 +110,7 @@ impl Queue {
     }
 
     fn take(&mut self) -> Option<Parcel> {
-        let parcel = self.parcels.pop_front()?;
+        let (parcel, _) = self.parcels.pop_front()?;
         self.bytes -= parcel.entry.len();
         Some(parcel)
     }
@@ -122,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_alike_travels_together_and_in_order() {
-        let outbox = Outbox::new(1 << 20);
+        let outbox = Outbox::new(1 << 20, Meter::default());
         for (step, bytes) in [(Step::ToNode, 1), (Step::ToNode, 2), (Step::ToRegion, 3), (Step::ToNode, 4)] {
             assert!(outbox.push(parcel(step, bytes)));
         }
@@ -137,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_ends_at_its_bound() {
-        let outbox = Outbox::new(1 << 20);
+        let outbox = Outbox::new(1 << 20, Meter::default());
         (0..5).for_each(|_| assert!(outbox.push(parcel(Step::ToNode, PEER_BATCH_BYTES / 2))));
         let batch = outbox.batch(|| ViewDigest(1)).await;
         assert_eq!(batch.messages.entries.len(), 2);
@@ -145,8 +149,10 @@ mod tests {
 
     #[test]
     fn a_full_queue_sheds_the_newest() {
-        let outbox = Outbox::new(10);
+        let meter = Meter::default();
+        let outbox = Outbox::new(10, meter.clone());
         assert!(outbox.push(parcel(Step::ToNode, 10)));
         assert!(!outbox.push(parcel(Step::ToNode, 1)));
+        assert_eq!((meter.depth(), meter.shed_total()), (1, 1));
     }
 }

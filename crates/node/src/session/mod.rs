@@ -12,11 +12,12 @@ use farwire_transport::endpoint::{Arrival, Knock};
 use farwire_transport::{ClientPort, Connection, FrameReader, FrameWriter};
 use farwire_wire::client::{GoAway, ServerBody, ServerFrame};
 use farwire_wire::{ErrorCode, WireError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::events::Event;
 use crate::fanout::Wake;
+use crate::queue::{self, QueueName};
 use crate::sessions::Session;
 use crate::shared::Shared;
 
@@ -127,7 +128,7 @@ async fn run(
     reader: FrameReader,
     mut stopping: watch::Receiver<bool>,
 ) -> WireError {
-    let (answers, commands) = mpsc::channel(ANSWER_QUEUE);
+    let (answers, commands) = queue::bounded(ANSWER_QUEUE, shared.metrics.queue(QueueName::Answers));
     let wake = Arc::new(Wake::default());
     let writing = writer::run(shared, session, writer, commands, wake.clone());
     tokio::pin!(writing);
@@ -138,7 +139,7 @@ async fn run(
         error = requests::datagrams(shared, session) => error,
         () = expiry(shared, session) => return ErrorCode::AuthExpired.into(),
         _ = stopping.wait_for(|stopping| *stopping) => {
-            let _client_stuck = answers.try_send(writer::Command::Frame(go_away(shared)));
+            let _client_stuck = answers.offer(writer::Command::Frame(go_away(shared)));
             WireError::new(ErrorCode::GoAway, "the node is stopping: reconnect to another one")
         }
     };

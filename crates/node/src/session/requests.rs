@@ -13,11 +13,11 @@ use farwire_wire::names::RESERVED_PREFIX;
 use farwire_wire::{ChannelName, Entry, ErrorCode, Filter, RegionName, WireError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
 
 use super::writer::Command;
 use crate::fanout::{Cursor, Wake};
 use crate::peers::{Link, Peers};
+use crate::queue;
 use crate::sessions::Session;
 use crate::shared::Shared;
 
@@ -29,7 +29,7 @@ pub(super) async fn run(
     shared: &Shared,
     session: &Session,
     mut reader: FrameReader,
-    answers: &mpsc::Sender<Command>,
+    answers: &queue::Sender<Command>,
     wake: &Arc<Wake>,
 ) -> WireError {
     let mut requests = Requests { shared, session, answers, wake, last: 1, acks: None, subscriptions: BTreeSet::new() };
@@ -152,7 +152,7 @@ fn not_built(shared: &Shared) -> WireError {
 struct Requests<'a> {
     shared: &'a Shared,
     session: &'a Session,
-    answers: &'a mpsc::Sender<Command>,
+    answers: &'a queue::Sender<Command>,
     wake: &'a Arc<Wake>,
     /// The number of the newest request.
     last: u64,

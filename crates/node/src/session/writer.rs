@@ -15,10 +15,10 @@ use farwire_wire::limits::DATAGRAM_BYTES_MAX;
 use farwire_wire::{ErrorCode, WireError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
 
 use super::requests::Subscribed;
 use crate::fanout::Wake;
+use crate::queue;
 use crate::sessions::Session;
 use crate::shared::Shared;
 use crate::tail::Stored;
@@ -61,7 +61,7 @@ pub(super) async fn run(
     shared: &Shared,
     session: &Session,
     answers: FrameWriter,
-    mut commands: mpsc::Receiver<Command>,
+    mut commands: queue::Receiver<Command>,
     wake: Arc<Wake>,
 ) -> WireError {
     // Acks are small, and publishers wait for them.
