@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use farwire_client::{Client, ConnectOptions, Context, NodeName, RegionName};
+use farwire_client::{Client, ConnectOptions, Context, EntryPoint, NodeName, RegionName};
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
+use crate::names;
 
 /// The flags of every command that is a client.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -39,21 +40,27 @@ impl Connect {
     /// Connects. `adjust` has the last word on the options.
     ///
     /// # Errors
-    /// Those of [`Connect::options`], and what the SDK's connect says.
+    /// Wrong use without any mesh, or with a region or node that the mesh does not have; retryable when the `farwire up`
+    /// that wrote the context has ended; and what the SDK's connect says.
     pub(crate) async fn client(
         &self,
         adjust: impl FnOnce(ConnectOptions) -> ConnectOptions,
     ) -> Result<Client, Failure> {
-        Ok(Client::connect(adjust(self.options()?)).await?)
+        let source = self.source(|name| std::env::var_os(name).map(PathBuf::from), Path::exists)?;
+        let is_mesh_told = matches!(source, Source::Context(_));
+        let client = Client::connect(adjust(self.options(source)?)).await?;
+        if !is_mesh_told && let Err(refusal) = self.check_told(&client.entry_points()) {
+            client.close().await;
+            return Err(refusal);
+        }
+        Ok(client)
     }
 
-    /// Finds out where and how to connect.
-    ///
     /// # Errors
-    /// Wrong use without any mesh, or with a region or node that the context does not know; retryable when the
-    /// `farwire up` that wrote the context has ended.
-    fn options(&self) -> Result<ConnectOptions, Failure> {
-        let mut options = match self.source(|name| std::env::var_os(name).map(PathBuf::from), Path::exists)? {
+    /// Wrong use with a region or node that the context does not know; retryable when the `farwire up` that wrote the
+    /// context has ended.
+    fn options(&self, source: Source) -> Result<ConnectOptions, Failure> {
+        let mut options = match source {
             Source::Context(path) => self.options_in(&path)?,
             Source::Servers { servers, ca, token } => ConnectOptions::new(servers).ca_file(ca).token_file(token),
         };
@@ -119,17 +126,16 @@ impl Connect {
     }
 
     fn check_known(&self, context: &Context) -> Result<(), Failure> {
-        let regions = || context.regions.iter().map(|region| &region.name);
-        let nodes = || context.regions.iter().flat_map(|region| &region.nodes).map(|node| &node.name);
-        if let Some(region) = self.region.as_ref().filter(|wanted| !regions().any(|known| known == *wanted)) {
-            let known = list(regions());
-            return Err(Failure::usage(format!("--region {region}: the mesh has no such region; it has {known}")));
-        }
-        if let Some(node) = self.node.as_ref().filter(|wanted| !nodes().any(|known| known == *wanted)) {
-            let known = list(nodes());
-            return Err(Failure::usage(format!("--node {node}: the mesh has no such node; it has {known}")));
-        }
-        Ok(())
+        self.check_told(&context.entry_points().collect::<Vec<_>>())
+    }
+
+    /// Checks what is preferred against what the mesh, or its description, tells.
+    fn check_told(&self, told: &[EntryPoint]) -> Result<(), Failure> {
+        let mut regions: Vec<&RegionName> = told.iter().filter_map(|entry| entry.region.as_ref()).collect();
+        regions.dedup();
+        let nodes: Vec<&NodeName> = told.iter().filter_map(|entry| entry.node.as_ref()).collect();
+        names::check_known("region", self.region.as_ref(), &regions)?;
+        names::check_known("node", self.node.as_ref(), &nodes)
     }
 }
 
@@ -167,10 +173,6 @@ fn check_alive(path: &Path, up: Option<i32>) -> Result<(), Failure> {
 fn is_alive(pid: i32) -> bool {
     let Some(pid) = rustix::process::Pid::from_raw(pid) else { return false };
     rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
-}
-
-fn list<T: std::fmt::Display>(names: impl Iterator<Item = T>) -> String {
-    names.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod exit;
 mod files;
 mod http;
 mod logging;
+mod names;
 mod output;
 mod up;
 

@@ -1,8 +1,9 @@
 //! What a command was asked for, on stdout: JSON lines for programs, or text for people. Buffered: the caller flushes when
-//! nothing more is ready, so that nobody waits for a line.
+//! nothing more is ready, so that nobody waits for a line. And notes for people who watch, on stderr.
 
 use std::io::{self, BufWriter, Stdout, Write};
 
+use farwire_client::Status;
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -48,6 +49,21 @@ impl Output {
     /// As [`Output::json`].
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.0.flush().map_err(|err| Failure::stdout(&err))
+    }
+}
+
+/// A line for people who watch; not worth a failure.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// How a client is, for people; nothing when it has ended, which the command itself tells.
+pub(crate) fn status_text(status: &Status) -> Option<String> {
+    match status {
+        Status::Connected { node, region } => Some(format!("connected: {node} in {region}")),
+        Status::Reconnecting { attempt, reason } => Some(format!("reconnecting, attempt {attempt}: {reason}")),
+        Status::Resumed { node, region, .. } => Some(format!("resumed: {node} in {region}")),
+        Status::Closed { .. } => None,
     }
 }
 

@@ -11,11 +11,11 @@ mod table;
 mod units;
 
 use clap::Subcommand;
-use farwire_wire::ChannelName;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::exit::Failure;
 use crate::http::Answer;
+use crate::names;
 use crate::output::Output;
 use endpoints::{Endpoints, Where};
 
@@ -83,12 +83,7 @@ fn path(page: Option<&Page>) -> Result<String, Failure> {
         Some(Page::Sessions) => "/v1/sessions",
         Some(Page::Events) => "/v1/events",
         Some(Page::Slo) => "/v1/slo",
-        Some(Page::Channel { name }) => {
-            let shown = name.escape_debug();
-            let name = ChannelName::parse(name)
-                .map_err(|err| Failure::refused(format!("the channel \"{shown}\" is refused: {err}")))?;
-            return Ok(format!("/v1/channels/{name}"));
-        }
+        Some(Page::Channel { name }) => return Ok(format!("/v1/channels/{}", names::channel(name)?)),
     };
     Ok(fixed.to_owned())
 }

@@ -12,12 +12,13 @@ mod plan;
 mod report;
 mod tally;
 
-use farwire_client::AckLevel;
+use farwire_client::{AckLevel, Client};
 use farwire_wire::limits::PUBLISHES_IN_FLIGHT_MAX;
 use tokio::sync::mpsc;
 
 use crate::context::Connect;
 use crate::exit::{Exit, Failure};
+use crate::output::note;
 use feed::Feed;
 use pace::Replay;
 use plan::{Input, Plan};
@@ -42,7 +43,8 @@ pub(crate) struct Args {
     /// The field that is the key of a channel that keeps last values
     #[arg(long, value_name = "FIELD")]
     key: Option<String>,
-    /// How far a message must have got before it counts as published [default: what the channel is for]
+    /// How far a message must have got before it counts as published; volatile channels keep nothing, so they take
+    /// `region` and ack it as `volatile` [default: what the channel is for]
     #[arg(long, value_enum, value_name = "LEVEL", conflicts_with = "datagram")]
     ack: Option<Level>,
     /// Publish so many lines a second
@@ -87,16 +89,38 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let plan = Plan::of(&args)?;
     let client = args.connect.client(|options| plan.adjust(options)).await?;
     let (handed_in, acks) = mpsc::channel(PUBLISHES_IN_FLIGHT_MAX as usize);
-    let mut report = Report::new(args.json, plan.input == Input::Lines);
-    let feed = Feed::new(plan, &client, handed_in);
-    let ended = tokio::try_join!(feed.run(), report.run(acks)).map(drop);
-    if ended.as_ref().is_err_and(|failure| failure.exit == Exit::Done) {
-        return ended;
+    let mut report = Report::new(args.json, plan.input == Input::Lines, client.status());
+    let feed = Feed::new(plan, client.clone(), handed_in);
+    let ended = tokio::try_join!(feed_until_stopped(feed, client), report.run(acks));
+    if let Err(failure) = &ended
+        && failure.exit == Exit::Done
+    {
+        return ended.map(drop);
     }
     report.finish()?;
-    client.close().await;
-    ended?;
+    let (client, ()) = ended?;
+    match client {
+        Some(client) => client.close().await,
+        None => report.stopped(),
+    }
     report.verdict()
+}
+
+/// Hands in all there is. Ctrl-C ends that, and closing the client then ends the wait for what is under way: with its acks,
+/// or after a few seconds without them. A second Ctrl-C ends it at once. Gives the client back if it still lives.
+async fn feed_until_stopped(feed: Feed, client: Client) -> Result<Option<Client>, Failure> {
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {}
+        fed = feed.run() => return fed.map(|()| Some(client)),
+    }
+    note("stopping: no more is published, and acks are waited for; Ctrl-C again ends that");
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {}
+        () = client.close() => {}
+    }
+    Ok(None)
 }
 
 fn parse_rate(text: &str) -> Result<f64, &'static str> {

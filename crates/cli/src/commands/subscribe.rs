@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use farwire_client::{Client, ClientId, Event, Pattern, Status, StatusChanges, SubscribeError, Subscription};
+use farwire_client::{
+    Client, ClientId, ConnectOptions, Event, Pattern, Status, StatusChanges, SubscribeError, Subscription,
+};
 use farwire_wire::Filter;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::context::Connect;
 use crate::exit::{Exit, Failure};
+use crate::names;
 use print::Printer;
 
 /// The command's flags.
@@ -39,7 +42,7 @@ pub(crate) struct Args {
     /// Join presence on the channels, and print presence events too
     #[arg(long)]
     presence: bool,
-    /// Who is present; the token must say the same
+    /// Insist on being this client: refused unless the token says the same
     #[arg(long, value_name = "ID")]
     client_id: Option<ClientId>,
     /// The state to be present with
@@ -60,7 +63,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let client = tokio::select! {
         biased;
         stop = &mut stopped => return args.end(stop, 0),
-        client = args.connect.client(|options| options) => client?,
+        client = args.connect.client(|options| args.adjust(options)) => client?,
     };
     let mut printer = Printer::new(args.json, &filter);
     let ended = tokio::select! {
@@ -117,12 +120,15 @@ fn reason_of_end(subscription: &Subscription) -> Failure {
 }
 
 impl Args {
+    fn adjust(&self, options: ConnectOptions) -> ConnectOptions {
+        match &self.client_id {
+            Some(id) => options.client_id(id.clone()),
+            None => options,
+        }
+    }
+
     fn filter(&self) -> Result<Filter, Failure> {
-        let parsed = self.patterns.iter().map(|text| {
-            let shown = text.escape_debug();
-            Pattern::parse(text).map_err(|err| Failure::refused(format!("the pattern \"{shown}\" is refused: {err}")))
-        });
-        let patterns = parsed.collect::<Result<Vec<_>, _>>()?;
+        let patterns = self.patterns.iter().map(|text| names::pattern(text)).collect::<Result<Vec<_>, _>>()?;
         Filter::new(patterns).map_err(|err| Failure::refused(format!("too many patterns for one subscription: {err}")))
     }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::exit::{Exit, Failure};
 use crate::http::{self, Answer, HttpError};
+use crate::names;
 
 /// The flags of every command that asks an admin endpoint.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -95,20 +96,10 @@ impl Where {
     }
 
     fn check_known(&self, context: &Context) -> Result<(), Failure> {
-        let regions: Vec<&str> = context.regions.iter().map(|region| region.name.as_str()).collect();
-        let nodes = context.regions.iter().flat_map(|region| &region.nodes);
-        let nodes: Vec<&str> = nodes.map(|node| node.name.as_str()).collect();
-        known("region", self.region.as_ref().map(RegionName::as_str), &regions)?;
-        known("node", self.node.as_ref().map(NodeName::as_str), &nodes)
-    }
-}
-
-fn known(kind: &str, wanted: Option<&str>, known: &[&str]) -> Result<(), Failure> {
-    match wanted {
-        Some(name) if !known.contains(&name) => {
-            Err(Failure::usage(format!("--{kind} {name}: the mesh has no such {kind}; it has {}", known.join(", "))))
-        }
-        _ => Ok(()),
+        let regions: Vec<_> = context.regions.iter().map(|region| &region.name).collect();
+        let nodes: Vec<_> = context.regions.iter().flat_map(|region| &region.nodes).map(|node| &node.name).collect();
+        names::check_known("region", self.region.as_ref(), &regions)?;
+        names::check_known("node", self.node.as_ref(), &nodes)
     }
 }
 

@@ -39,8 +39,8 @@ pub(super) enum Fate {
 }
 
 /// Where messages are handed in.
-pub(super) struct Feed<'a> {
-    client: &'a Client,
+pub(super) struct Feed {
+    client: Client,
     destination: Destination,
     input: Input,
     schedule: Schedule,
@@ -48,13 +48,13 @@ pub(super) struct Feed<'a> {
     handed_in: mpsc::Sender<HandedIn>,
 }
 
-impl<'a> Feed<'a> {
-    pub(super) fn new(plan: Plan, client: &'a Client, handed_in: mpsc::Sender<HandedIn>) -> Self {
+impl Feed {
+    pub(super) fn new(plan: Plan, client: Client, handed_in: mpsc::Sender<HandedIn>) -> Self {
         let Plan { destination, input, pace, datagram, .. } = plan;
         Self { client, destination, input, schedule: Schedule::new(pace), datagram, handed_in }
     }
 
-    /// Hands in all there is. Not cancel safe: what was read of a line is lost.
+    /// Hands in all there is. Not cancel safe: what was read of a line is lost; all that was published is passed on.
     pub(super) async fn run(mut self) -> Result<(), Failure> {
         let unreadable = |err| Failure::failed(format!("cannot read stdin: {err}; check where it comes from"));
         match std::mem::replace(&mut self.input, Input::Stdin) {
@@ -86,6 +86,8 @@ impl<'a> Feed<'a> {
         if let Some(due) = due {
             sleep_until(due.into()).await;
         }
+        // Before it is published, so that nothing is published that is not reported.
+        let Ok(place) = self.handed_in.reserve().await else { return Ok(()) };
         let at = Instant::now();
         let sent = timeout(GIVE_UP_AFTER, self.send(&channel, payload)).await.map_err(|_| gave_up(line))?;
         let fate = match sent {
@@ -94,13 +96,16 @@ impl<'a> Feed<'a> {
             Err(end @ PublishError::Closed(_)) => return Err(Failure::from(&end)),
             Err(error) => Fate::NotSent(error),
         };
-        self.pass_on(HandedIn { channel: Some(channel), line, at, fate }).await
+        place.send(HandedIn { channel: Some(channel), line, at, fate });
+        Ok(())
     }
 
     async fn send(&self, channel: &ChannelName, payload: Bytes) -> Result<Fate, PublishError> {
         if !self.datagram {
             return self.client.publish_pipelined(channel, payload).await.map(Fate::Pending);
         }
+        // While there is none every datagram would be dropped. A client that has ended says so in the next call.
+        self.client.connected().await;
         Ok(match self.client.publish_datagram(channel, payload).await? {
             true => Fate::Datagram,
             false => Fate::NotSent(PublishError::Refused(not_sent())),
@@ -134,7 +139,7 @@ fn too_long() -> WireError {
 }
 
 fn not_sent() -> WireError {
-    let message = "dropped before it was sent, as there is no connection or its buffer is full: slow down, or leave out --datagram";
+    let message = "dropped before it was sent, as the connection was lost or its buffer is full: slow down, or leave out --datagram";
     WireError::new(ErrorCode::Overloaded, message)
 }
 

@@ -11,6 +11,7 @@ use super::Args;
 use super::fields::Fields;
 use super::pace::Pace;
 use crate::exit::Failure;
+use crate::names;
 
 /// What is to be published.
 #[derive(Debug)]
@@ -98,11 +99,7 @@ impl Args {
                 let prefix = self.channel_prefix.clone().unwrap_or_default();
                 Ok((Destination::Field { prefix, field: field.clone() }, message))
             }
-            (None, Some(channel), message) => {
-                let name = ChannelName::parse(channel);
-                let name = name.map_err(|err| Failure::refused(format!("the channel's name is refused: {err}")))?;
-                Ok((Destination::Channel(name), message))
-            }
+            (None, Some(channel), message) => Ok((Destination::Channel(names::channel(channel)?), message)),
             (None, None, _) => Err(Failure::usage("give the CHANNEL to publish to, or --channel-field FIELD")),
         }
     }

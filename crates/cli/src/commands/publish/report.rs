@@ -5,7 +5,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use farwire_client::{Ack, AckLevel, ErrorClass, ErrorCode, PublishError};
+use farwire_client::{Ack, AckLevel, ErrorClass, ErrorCode, NodeName, PublishError, RegionName, Status, StatusChanges};
 use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -13,8 +13,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::feed::{Fate, HandedIn};
 use super::tally::{Tally, micros, millis};
-use crate::exit::Failure;
-use crate::output::Output;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, note, status_text};
 
 /// The report of one run.
 pub(super) struct Report {
@@ -25,12 +25,16 @@ pub(super) struct Report {
     many: bool,
     first_failure: Option<Failure>,
     progress: Progress,
+    changes: StatusChanges,
+    /// The node that took the messages, the last one if there were several.
+    place: Option<(NodeName, RegionName)>,
 }
 
 impl Report {
-    pub(super) fn new(json: bool, many: bool) -> Self {
+    pub(super) fn new(json: bool, many: bool, changes: StatusChanges) -> Self {
         let progress = Progress { is_shown: many && !json && std::io::stderr().is_terminal(), is_on_screen: false };
-        Self { output: Output::new(), tally: Tally::new(Instant::now()), json, many, first_failure: None, progress }
+        let (output, tally) = (Output::new(), Tally::new(Instant::now()));
+        Self { output, tally, json, many, first_failure: None, progress, changes, place: None }
     }
 
     /// Reports until nothing more is handed in and everything is told. Cancel safe between two messages.
@@ -40,6 +44,9 @@ impl Report {
     pub(super) async fn run(&mut self, mut acks: mpsc::Receiver<HandedIn>) -> Result<(), Failure> {
         let mut clock = interval(PROGRESS_EVERY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first is how the client is, and there at once.
+        let connected = self.changes.next().await;
+        connected.iter().for_each(|status| self.status(status));
         while let Some(message) = self.while_waiting(&mut clock, acks.recv()).await? {
             self.tally.sent += 1;
             let HandedIn { channel, line, at, fate } = message;
@@ -70,8 +77,19 @@ impl Report {
             tokio::select! {
                 biased;
                 ready = &mut next => return Ok(ready),
+                Some(status) = self.changes.next() => self.status(&status),
                 _ = clock.tick() => self.progress.show(&self.tally),
             }
+        }
+    }
+
+    fn status(&mut self, status: &Status) {
+        if let Status::Connected { node, region } | Status::Resumed { node, region, .. } = status {
+            self.place = Some((node.clone(), region.clone()));
+        }
+        if let Some(text) = status_text(status) {
+            self.progress.clear();
+            note(&text);
         }
     }
 
@@ -119,11 +137,17 @@ impl Report {
         self.progress.clear();
         let now = Instant::now();
         if self.json {
-            self.output.json(&self.tally.summary(now))?;
+            let place = self.place.as_ref().map(|(node, region)| (node.as_str(), region.as_str()));
+            self.output.json(&self.tally.summary(now, place))?;
         } else if self.many {
             self.output.line(&self.tally.summary_text(now))?;
         }
         self.output.flush()
+    }
+
+    /// The run was stopped: what is not acked by now may be published again.
+    pub(super) fn stopped(&mut self) {
+        self.first_failure.iter_mut().for_each(|failure| failure.exit = Exit::Retryable);
     }
 
     /// Whether all is published.
@@ -209,10 +233,6 @@ impl Progress {
             write_stderr("\r\x1b[K");
         }
     }
-}
-
-fn note(text: &str) {
-    write_stderr(&format!("{text}\n"));
 }
 
 /// Progress is not worth a failure.

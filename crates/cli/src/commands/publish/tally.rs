@@ -29,12 +29,13 @@ impl Tally {
         self.ack_us.saturating_record(micros(after));
     }
 
-    /// The last JSON line of a run.
-    pub(super) fn summary(&self, now: Instant) -> SummaryLine {
+    /// The last JSON line of a run, with the node and the region that took the messages.
+    pub(super) fn summary<'a>(&self, now: Instant, place: Option<(&'a str, &'a str)>) -> SummaryLine<'a> {
         let [p50, p99, max] = self.ack_us_figures();
         let &Self { sent, acked, failed, .. } = self;
         let ack_us = AckFigures { p50, p99, max };
-        SummaryLine { summary: Summary { sent, acked, failed, seconds: self.seconds(now), ack_us } }
+        let (node, region) = place.unzip();
+        SummaryLine { summary: Summary { sent, acked, failed, seconds: self.seconds(now), ack_us, node, region } }
     }
 
     /// The same for people.
@@ -62,19 +63,21 @@ impl Tally {
     }
 }
 
-/// `{"summary":{"sent","acked","failed","seconds","ack_us":{"p50","p99","max"}}}`
+/// `{"summary":{"sent","acked","failed","seconds","ack_us":{"p50","p99","max"},"node","region"}}`
 #[derive(Debug, Serialize)]
-pub(super) struct SummaryLine {
-    summary: Summary,
+pub(super) struct SummaryLine<'a> {
+    summary: Summary<'a>,
 }
 
 #[derive(Debug, Serialize)]
-struct Summary {
+struct Summary<'a> {
     sent: u64,
     acked: u64,
     failed: u64,
     seconds: f64,
     ack_us: AckFigures,
+    node: Option<&'a str>,
+    region: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,10 +112,12 @@ mod tests {
         let mut tally = Tally::new(started);
         (tally.sent, tally.failed) = (101, 1);
         (1..=100).for_each(|ms| tally.ack(Duration::from_millis(ms)));
-        let line = serde_json::to_value(tally.summary(started + Duration::from_secs(2))).expect("JSON");
+        let line = serde_json::to_value(tally.summary(started + Duration::from_secs(2), Some(("fra-1", "fra"))))
+            .expect("JSON");
         let summary = &line["summary"];
         assert_eq!((&summary["sent"], &summary["acked"], &summary["failed"]), (&101.into(), &100.into(), &1.into()));
         assert_eq!(summary["seconds"], 2.0);
+        assert_eq!((&summary["node"], &summary["region"]), (&"fra-1".into(), &"fra".into()));
         for (figure, want) in [("p50", 50_000), ("p99", 99_000), ("max", 100_000)] {
             let us = summary["ack_us"][figure].as_u64().expect("a whole number");
             assert!(us.abs_diff(want) <= want / 1000 + 1, "{figure} is {us}, wanted {want}");
@@ -123,9 +128,9 @@ mod tests {
     fn no_acks_are_zeros_and_endless_ones_the_largest_figure() {
         let started = Instant::now();
         let mut tally = Tally::new(started);
-        assert_eq!(tally.summary(started).summary.ack_us.max, 0);
+        assert_eq!(tally.summary(started, None).summary.ack_us.max, 0);
         tally.ack(Duration::MAX);
-        assert!(tally.summary(started).summary.ack_us.max >= ACK_US_MAX);
+        assert!(tally.summary(started, None).summary.ack_us.max >= ACK_US_MAX);
     }
 
     #[test]

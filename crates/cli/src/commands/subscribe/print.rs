@@ -2,7 +2,7 @@
 //!
 //! On a terminal control characters of a payload are escaped: it is a stranger's text.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, note, status_text};
 
 /// The output of one `sub`.
 pub(super) struct Printer {
@@ -57,22 +57,19 @@ impl Printer {
     /// # Errors
     /// As [`Printer::event`].
     pub(super) fn status(&mut self, status: &Status) -> Result<(), Failure> {
+        if !self.json {
+            status_text(status).iter().for_each(|text| note(text));
+            return Ok(());
+        }
         let (name, place) = match status {
             Status::Connected { node, region } => ("connected", Some((node, region))),
             Status::Reconnecting { .. } => ("reconnecting", None),
-            Status::Resumed { node, region } => ("resumed", Some((node, region))),
+            Status::Resumed { node, region, .. } => ("resumed", Some((node, region))),
             Status::Closed { .. } => return Ok(()),
         };
         let (node, region) = place.unzip();
-        if self.json {
-            self.output.json(&StatusLine { status: name, node, region })?;
-            return self.output.flush();
-        }
-        match (node, region) {
-            (Some(node), Some(region)) => note(&format!("{name}: {node} in {region}")),
-            _ => note(name),
-        }
-        Ok(())
+        self.output.json(&StatusLine { status: name, node, region })?;
+        self.output.flush()
     }
 
     /// # Errors
@@ -155,11 +152,6 @@ fn shown(payload: &[u8]) -> String {
 fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// For people who watch; not worth a failure.
-fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]
