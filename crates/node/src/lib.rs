@@ -31,5 +31,5 @@ mod upkeep;
 
 pub use config::Config;
 pub use local::Clock;
-pub use node::{Node, StartError, Surroundings};
+pub use node::{Node, Sight, StartError, Surroundings};
 pub use shared::BoundAddresses;

@@ -1,6 +1,7 @@
 //! A node, put together: opens the ports, starts the tasks, and ends them in order. What each task owns is in the table
 //! of ARCHITECTURE.md.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use farwire_auth::{IssuerPublic, Verifier};
-use farwire_core::placement::{self, Member};
+use farwire_core::placement::{self, Member, MemberStatus};
 use farwire_transport::endpoint::{CLIENT_PORT_ALPN, PEER_PORT_ALPN};
 use farwire_transport::mesh_file::MeshFileError;
 use farwire_transport::tls::{self, KeyFiles, ReloadingKey, TlsError};
 use farwire_transport::{ClientPort, EndpointError, MeshFile, PeerPort, Socket, TlsClock};
 use farwire_wire::peer::PeerFrame;
-use farwire_wire::{ErrorCode, Life, RegionName};
+use farwire_wire::{ErrorCode, Life, NodeName, RegionName, ViewDigest};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
@@ -49,14 +50,25 @@ pub struct Surroundings {
     pub client: Socket,
     /// The peer port's socket.
     pub peer: Socket,
-    /// The admin endpoint's.
-    pub admin: TcpListener,
+    /// The admin endpoint's; a node without one answers no questions.
+    pub admin: Option<TcpListener>,
     /// The clocks.
     pub clock: Clock,
     /// The clock of TLS.
     pub tls_clock: TlsClock,
     /// Seeds every random choice of the node.
     pub rng: StdRng,
+}
+
+/// How a node sees its mesh: for whoever runs it in their own process, and has no admin endpoint to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// The digest of the view in force: nodes of one digest share the channels out alike.
+    pub view: ViewDigest,
+    /// Who is in the ring.
+    pub in_ring: BTreeSet<NodeName>,
+    /// Who can be reached, the node itself included.
+    pub reachable: BTreeSet<NodeName>,
 }
 
 /// Why a node did not start. Nothing of it is left running.
@@ -142,7 +154,7 @@ impl Node {
         let surroundings = Surroundings {
             client: Socket::bind(client).map_err(bind("client", client))?,
             peer: Socket::bind(peer).map_err(bind("peer", peer))?,
-            admin: TcpListener::bind(admin).await.map_err(bind("admin", admin))?,
+            admin: Some(TcpListener::bind(admin).await.map_err(bind("admin", admin))?),
             clock: Clock::system(),
             tls_clock: None,
             rng: rand::make_rng(),
@@ -177,7 +189,10 @@ impl Node {
                 Some(address) => address,
                 None => peer_port.local_address().map_err(EndpointError::from)?,
             },
-            admin: admin.local_addr().map_err(EndpointError::from)?,
+            admin: match &admin {
+                Some(listener) => listener.local_addr().map_err(EndpointError::from)?,
+                None => config.admin.bind,
+            },
         };
         let life = Life(rng.random());
         let local = Arc::new(Local::new(mesh, config.name.clone(), config.region.clone(), life, clock));
@@ -188,6 +203,20 @@ impl Node {
     #[must_use]
     pub fn addresses(&self) -> &BoundAddresses {
         &self.shared.addresses
+    }
+
+    /// How the node sees the mesh now.
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        let members = self.shared.topology.members();
+        let names = |wanted: fn(&MemberStatus) -> bool| {
+            members.iter().filter(|status| wanted(status)).map(|status| status.member.name.clone()).collect()
+        };
+        Sight {
+            view: self.shared.topology.routes().view().digest(),
+            in_ring: names(|status| status.in_ring),
+            reachable: names(|status| status.reachable),
+        }
     }
 
     /// Waits until a task of the node has ended by itself, which is a fault. Cancel safe.
@@ -245,7 +274,7 @@ fn assemble(
     keys: Keys,
     addresses: BoundAddresses,
     rng: StdRng,
-    (client_port, peer_port, admin): (Arc<ClientPort>, Arc<PeerPort>, TcpListener),
+    (client_port, peer_port, admin): (Arc<ClientPort>, Arc<PeerPort>, Option<TcpListener>),
 ) -> Node {
     let member = Member { name: local.name.clone(), region: local.region.clone(), weight: config.weight };
     let ring = placement::Config { down_leaves_ring: config.membership.ring_leave_after, ..Default::default() };
@@ -285,7 +314,9 @@ fn assemble(
     tasks.spawn(async move { placing.run(&placed.topology, &placed.local, &placed.peers, &placed.events).await });
     tasks.spawn(accepting::accept(shared.clone(), peer_port.clone(), inbox));
     tasks.spawn(dialing::run(shared.clone(), peer_port.clone(), dialed));
-    tasks.spawn(admin::serve(shared.clone(), admin));
+    if let Some(listener) = admin {
+        tasks.spawn(admin::serve(shared.clone(), listener));
+    }
     tasks.spawn(upkeep::run(shared.clone()));
     tasks.spawn(probe::run(shared.clone()));
     let sessions = tokio::spawn(session::accept(shared.clone(), client_port.clone(), stopping.subscribe()));

@@ -2,6 +2,7 @@
 //! and rcgen; everything else speaks of connections, readers and writers.
 //!
 //! - [`endpoint`]: the client port, the peer port and the SDK's dialer, over a socket that may be simulated.
+//! - [`packets`]: what a simulation puts in the socket's place.
 //! - [`connection`], [`stream`]: what they yield. The settings of QUIC are chosen here and nowhere else.
 //! - [`tls`]: who shows which certificate and who checks it; reloaded without restart.
 //! - [`certs`], [`mesh_file`]: what `farwire certs` makes.
@@ -10,6 +11,7 @@ pub mod certs;
 pub mod connection;
 pub mod endpoint;
 pub mod mesh_file;
+pub mod packets;
 mod settings;
 pub mod stream;
 pub mod tls;

@@ -75,7 +75,24 @@ impl Authority {
     /// # Errors
     /// `Crypto` if the machine has no randomness.
     pub fn create(kind: AuthorityKind, mesh: &MeshName, now: SystemTime) -> Result<(Self, KeyPem), CertsError> {
-        let key = KeyPair::generate()?;
+        Self::with_key(KeyPair::generate()?, kind, mesh, now)
+    }
+
+    /// The same with an Ed25519 key, whose signatures are all of one size: for simulations, where a handshake must take the same packets
+    /// every time.
+    ///
+    /// # Errors
+    /// `Crypto` if the machine has no randomness.
+    pub fn create_ed25519(kind: AuthorityKind, mesh: &MeshName, now: SystemTime) -> Result<(Self, KeyPem), CertsError> {
+        Self::with_key(KeyPair::generate_for(&rcgen::PKCS_ED25519)?, kind, mesh, now)
+    }
+
+    fn with_key(
+        key: KeyPair,
+        kind: AuthorityKind,
+        mesh: &MeshName,
+        now: SystemTime,
+    ) -> Result<(Self, KeyPem), CertsError> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, format!("Farwire {kind} authority of {mesh}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -115,12 +132,12 @@ impl Authority {
         OffsetDateTime::from(now) < self.not_after
     }
 
-    /// Draws a key and signs a certificate for it, valid until `now + valid_for` or as long as the authority.
+    /// Draws a key of the authority's own kind and signs a certificate for it, valid until `now + valid_for` or as long as the authority.
     ///
     /// # Errors
     /// `Address` if one is neither IP nor host name, `TooLarge` if there are too many, `Crypto` if the machine has no randomness.
     pub fn sign(&self, leaf: Leaf<'_>, now: SystemTime, valid_for: Duration) -> Result<KeyPem, CertsError> {
-        let key = KeyPair::generate()?;
+        let key = KeyPair::generate_for(self.issuer.key().algorithm())?;
         let mut params = leaf.params()?;
         params.not_before = earlier(now, BACKDATED_BY);
         params.not_after = later(now, valid_for).map_or(self.not_after, |wanted| wanted.min(self.not_after));

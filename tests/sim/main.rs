@@ -1,0 +1,12 @@
+//! The whole node in simulation: real QUIC over a network in memory, virtual time, everything drawn from a seed. A run
+//! that fails prints the command that repeats it; tests/README.md tells how to run more seeds.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod client;
+mod determinism;
+mod files;
+mod mesh;
+mod mixed;
+mod runs;
+mod stories;

@@ -1,0 +1,242 @@
+//! The simulated mesh: five nodes in three regions, their clients, and what goes wrong among them. Reads like a story:
+//! `begin` and `end` faults, `pass` time, and `check` the history at the end.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use farwire_node::{Clock, Node, Sight, Surroundings};
+use farwire_sim::faults::{Fault, Host};
+use farwire_sim::history::{Event, History};
+use farwire_sim::invariants::{self, Terms};
+use farwire_sim::net::{Delays, Net, Weather};
+use farwire_transport::Socket;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::Instant;
+
+use crate::client::{SimClient, Start, Wants};
+use crate::files::{BEGINNING_S, CLIENT_PORT, PEER_PORT, files, node_hosts};
+
+/// How long a mesh may take to come up.
+const COMES_UP_WITHIN: Duration = Duration::from_secs(15);
+
+/// The mesh and its world.
+pub(crate) struct Mesh {
+    pub(crate) history: History,
+    net: Arc<Net>,
+    rng: StdRng,
+    wall: Instant,
+    hosts: Vec<Host>,
+    nodes: BTreeMap<String, Node>,
+    clients: BTreeMap<String, SimClient>,
+    faults: Vec<Fault>,
+}
+
+impl Mesh {
+    /// Starts all nodes and waits until everybody sees everybody.
+    pub(crate) async fn start(seed: u64) -> Self {
+        let mut mesh = Self {
+            history: History::begin(),
+            net: Net::start(seed, delays()),
+            rng: StdRng::seed_from_u64(seed),
+            wall: Instant::now(),
+            hosts: node_hosts(),
+            nodes: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            faults: Vec::new(),
+        };
+        for host in node_hosts() {
+            mesh.start_node(&host.name);
+        }
+        mesh.agrees_within(COMES_UP_WITHIN).await;
+        mesh
+    }
+
+    /// Adds a client that publishes every `every`, if at all, and hears everything.
+    pub(crate) async fn client(&mut self, name: &str, region: &str, every: Option<Duration>) {
+        self.client_that(name, region, every, Wants::Everything).await;
+    }
+
+    /// Adds a client of a region.
+    pub(crate) async fn client_that(&mut self, name: &str, region: &str, every: Option<Duration>, wants: Wants) {
+        let node = self.hosts.iter().find(|host| host.region == region).expect("the region has a node");
+        let IpAddr::V4(of_region) = node.address else { panic!("nodes have IPv4 addresses") };
+        let number = u8::try_from(self.clients.len() + 1).unwrap();
+        let address = [10, of_region.octets()[1], 1, number].into();
+        let host = Host { name: name.to_owned(), region: region.to_owned(), address };
+        self.hosts.push(host.clone());
+        let socket = self.socket(address, 5_000);
+        let start = Start { host, wants, every, socket, seed: self.rng.random() };
+        let client = SimClient::start(start, self.history.clone()).await;
+        self.clients.insert(name.to_owned(), client);
+    }
+
+    /// From now on nothing is wrong, and the invariants hold after a while.
+    pub(crate) fn calm(&mut self) {
+        for fault in self.faults.clone() {
+            self.end(&fault);
+        }
+        self.history.note(Event::Calm);
+    }
+
+    /// Something goes wrong.
+    pub(crate) fn begin(&mut self, fault: Fault) {
+        self.history.note(Event::Fault(fault.to_string()));
+        if let Fault::Crash(node) = &fault {
+            self.crash(node);
+        }
+        self.faults.push(fault);
+        self.set_weather();
+    }
+
+    /// It is over. A node that crashed is started; nothing happens if the fault is over already.
+    pub(crate) fn end(&mut self, fault: &Fault) {
+        let Some(at) = self.faults.iter().position(|other| other == fault) else { return };
+        self.faults.remove(at);
+        self.history.note(Event::Mended(fault.to_string()));
+        if let Fault::Crash(node) = fault
+            && !self.faults.contains(fault)
+        {
+            self.start_node(node);
+        }
+        self.set_weather();
+    }
+
+    /// Lets virtual time pass.
+    pub(crate) async fn pass(&self, seconds: f64) {
+        farwire_sim::world::pass(Duration::from_secs_f64(seconds)).await;
+    }
+
+    /// Lets virtual time pass up to this time of the run.
+    pub(crate) async fn pass_until(&self, at: Duration) {
+        farwire_sim::world::pass(at.saturating_sub(self.history.now())).await;
+    }
+
+    /// The node of a client's session.
+    pub(crate) fn node_of(&self, client: &str) -> String {
+        self.clients[client].node()
+    }
+
+    /// How a node that runs sees the mesh.
+    pub(crate) fn sight(&self, node: &str) -> Sight {
+        self.nodes[node].sight()
+    }
+
+    /// Stops a node in good order.
+    pub(crate) async fn stop(&mut self, node: &str) {
+        let running = self.nodes.remove(node).expect("the node runs");
+        running.shutdown().await;
+    }
+
+    /// Starts a node that does not run.
+    pub(crate) fn start_node(&mut self, name: &str) {
+        let host = self.host(name).clone();
+        let config = files().config(&host);
+        let begun = self.wall;
+        let surroundings = Surroundings {
+            client: self.socket(host.address, CLIENT_PORT),
+            peer: self.socket(host.address, PEER_PORT),
+            admin: None,
+            clock: Clock::new(move || wall_us(begun)),
+            tls_clock: None,
+            rng: StdRng::seed_from_u64(self.rng.random()),
+        };
+        let node = Node::start_in(config, surroundings).unwrap();
+        let replaced = self.nodes.insert(name.to_owned(), node);
+        assert!(replaced.is_none(), "{name} runs already");
+    }
+
+    /// What is wrong with the run up to now, as a line each.
+    pub(crate) async fn violations(&mut self, settle: Duration) -> Vec<String> {
+        let terms = Terms { settle, within: Duration::from_secs(3), end: self.history.now() };
+        let mut found = invariants::violations(&self.history.records(), &terms);
+        found.extend(self.discord());
+        for (name, node) in &mut self.nodes {
+            // Without waiting: a node that is well never resolves.
+            if let Ok(why) = tokio::time::timeout(Duration::ZERO, node.failed()).await {
+                found.push(format!("failed: {name}: {why}"));
+            }
+        }
+        for (name, client) in &mut self.clients {
+            if client.has_failed() {
+                found.push(format!("failed: the test's client {name}"));
+            }
+        }
+        found
+    }
+
+    /// A digest of every packet and every event up to now.
+    pub(crate) fn digest(&self) -> (u64, u64) {
+        (self.net.digest(), self.history.digest())
+    }
+
+    /// How many packets the run took.
+    pub(crate) fn packets(&self) -> u64 {
+        self.net.counts().sent
+    }
+
+    /// Waits until all nodes that run agree.
+    ///
+    /// # Panics
+    /// When they do not in time.
+    pub(crate) async fn agrees_within(&self, time: Duration) {
+        let patience = Instant::now() + time;
+        while !self.discord().is_empty() {
+            assert!(Instant::now() < patience, "{}", self.discord().join("\n"));
+            self.pass(0.05).await;
+        }
+    }
+
+    /// In what the nodes that run do not agree.
+    fn discord(&self) -> Vec<String> {
+        let sights: Vec<_> = self.nodes.iter().map(|(name, node)| (name, node.sight())).collect();
+        let names = || self.nodes.keys().map(String::as_str);
+        let mut found = Vec::new();
+        for (name, sight) in &sights {
+            let reached: Vec<_> = sight.reachable.iter().map(farwire_wire::NodeName::as_str).collect();
+            if !names().eq(reached.iter().copied()) {
+                found.push(format!("discord: {name} reaches {reached:?}"));
+            }
+            if sight.view != sights[0].1.view || sight.in_ring.len() < self.nodes.len() {
+                found.push(format!("discord: {name} has {:?} in its ring, view {}", sight.in_ring, sight.view));
+            }
+        }
+        found
+    }
+
+    fn crash(&mut self, node: &str) {
+        let address = self.host(node).address;
+        self.net.unplug(address);
+        drop(self.nodes.remove(node));
+    }
+
+    fn host(&self, name: &str) -> &Host {
+        self.hosts.iter().find(|host| host.name == name).expect("the host exists")
+    }
+
+    fn socket(&mut self, address: IpAddr, port: u16) -> Socket {
+        Socket::over(self.net.socket(SocketAddr::new(address, port)), self.rng.random())
+    }
+
+    /// Puts together what all faults do to each link.
+    fn set_weather(&self) {
+        for from in &self.hosts {
+            for to in &self.hosts {
+                let all = self.faults.iter().map(|fault| fault.weather(from, to));
+                self.net.set(from.address, to.address, all.fold(Weather::default(), Weather::and));
+            }
+        }
+    }
+}
+
+fn delays() -> Delays {
+    let ms = Duration::from_millis;
+    let between = BTreeMap::from([((1, 2), ms(44)), ((1, 3), ms(80)), ((2, 3), ms(110))]);
+    Delays { local: ms(1), far: ms(100), between }
+}
+
+fn wall_us(begun: Instant) -> u64 {
+    BEGINNING_S * 1_000_000 + u64::try_from(begun.elapsed().as_micros()).unwrap()
+}
