@@ -1,5 +1,6 @@
 //! The binary as its users run it: real processes, a real mesh.
 
+mod clients;
 mod mesh;
 mod support;
 mod up;

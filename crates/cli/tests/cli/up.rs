@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Guard, Mesh, PATIENCE, farwire, lines, wait_for};
+use crate::support::{Guard, Mesh, PATIENCE, farwire, lines, wait_for, wait_until};
 
 const REGIONS: [&str; 3] = ["fra", "iad", "sin"];
 const SHIPS: usize = 20;
@@ -156,13 +155,4 @@ fn pids(context: &Value) -> Vec<Pid> {
 fn is_gone(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "still not: {what}");
-        std::thread::yield_now();
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
 }
