@@ -1,11 +1,12 @@
 //! Says hello to itself through the mesh. Start one with `farwire up`, then `cargo run -p farwire-client --example hello`.
 #![allow(clippy::print_stdout, reason = "an example talks to a person")]
 
-use farwire_client::{Client, ConnectOptions, Event};
+use farwire_client::{Client, ConnectOptions, Context, Event};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let client = Client::connect(ConnectOptions::from_context(".farwire/mesh.json")?).await?;
+    let context = Context::default_path().ok_or("no mesh: start one with `farwire up`")?;
+    let client = Client::connect(ConnectOptions::from_context(context)?).await?;
     println!("connected to {} in {}", client.node(), client.region());
 
     let mut hellos = client.subscribe("live.hello").await?;
