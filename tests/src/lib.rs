@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+pub mod client;
 pub mod http;
 pub mod mesh;
 pub mod peer;

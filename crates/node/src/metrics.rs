@@ -74,6 +74,7 @@ metrics! {
     sessions: Gauge, "sessions", "Sessions now";
     sessions_opened: Counter, "sessions_opened", "Sessions since the node started";
     sessions_refused: Counter, "sessions_refused", "Connections that did not become sessions";
+    entry_lists: Counter, "entry_lists", "Lists of entry points sent to sessions because they had changed";
     subscriptions: Gauge, "subscriptions", "Subscriptions now";
     links: Gauge, "links", "Links to peers that are up";
     link_rtt_us: Family<PeerLabel, Gauge>, "link_rtt_microseconds", "Smoothed round trip of a link";

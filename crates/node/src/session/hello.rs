@@ -1,15 +1,20 @@
 //! The first frame of a client: who it is, what it speaks, what it may do. Until it is checked the client has one
 //! stream and 8 KiB.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use farwire_auth::{Access, TokenError};
 use farwire_transport::{Connection, FrameReader, FrameWriter, ReadError};
-use farwire_wire::client::{ClientBody, ClientFrame, Hello, ServerBody, ServerFrame, SessionLimits, Welcome};
+use farwire_wire::client::{
+    ClientBody, ClientFrame, EntryPoint, Hello, ServerBody, ServerFrame, SessionLimits, Welcome,
+};
 use farwire_wire::limits::{CLIENT_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, PROTOCOL_VERSION, PUBLISHES_IN_FLIGHT_MAX};
 use farwire_wire::{ErrorCode, SessionId, WireError};
 use rand::RngExt;
+use tokio::sync::watch;
 
+use super::entry_list::{EntryLists, Listed};
 use crate::sessions::Session;
 use crate::shared::Shared;
 
@@ -20,11 +25,21 @@ pub(super) struct Refusal {
     pub(super) writer: Option<FrameWriter>,
 }
 
+/// A session that stands, with what it is run with.
+pub(super) struct Greeted {
+    pub(super) session: Arc<Session>,
+    pub(super) writer: FrameWriter,
+    pub(super) reader: FrameReader,
+    /// Tells of entry points other than those of the welcome.
+    pub(super) entry_lists: watch::Receiver<Listed>,
+}
+
 /// Reads the hello, checks it and answers with a welcome. Not cancel safe: the connection is of no use afterwards.
 pub(super) async fn greet(
     shared: &Shared,
     connection: &Connection,
-) -> Result<(Session, FrameWriter, FrameReader), Refusal> {
+    entry_lists: &EntryLists,
+) -> Result<Greeted, Refusal> {
     let refusal = |request, error: WireError| Refusal { request, error, writer: None };
     let lost = |error: &dyn std::fmt::Display| refusal(0, WireError::new(ErrorCode::Closed, error.to_string()));
     let (mut writer, mut reader) = connection.accept_bi(HELLO_FRAME_BYTES_MAX).await.map_err(|error| lost(&error))?;
@@ -38,12 +53,13 @@ pub(super) async fn greet(
         Ok(checked) => checked,
         Err(refusal) => return Err(Refusal { writer: Some(writer), ..refusal }),
     };
-    let session = open(shared, connection, hello, access);
+    let session = Arc::new(open(shared, connection, hello, access));
     connection.widen(shared.config.limits.session_window_bytes);
     reader.set_frame_bytes_max(CLIENT_FRAME_BYTES_MAX);
-    let frame = ServerFrame { request, body: ServerBody::Welcome(welcome(shared, &session)) };
+    let (entry_points, entry_lists) = entry_lists.for_welcome(shared);
+    let frame = ServerFrame { request, body: ServerBody::Welcome(welcome(shared, &session, entry_points)) };
     writer.write(frame.encode()).await.map_err(|error| lost(&error))?;
-    Ok((session, writer, reader))
+    Ok(Greeted { session, writer, reader, entry_lists })
 }
 
 fn check(shared: &Shared, frame: bytes::Bytes) -> Result<(u64, Hello, Access), Refusal> {
@@ -100,7 +116,7 @@ fn open(shared: &Shared, connection: &Connection, hello: Hello, access: Access) 
     }
 }
 
-fn welcome(shared: &Shared, session: &Session) -> Welcome {
+fn welcome(shared: &Shared, session: &Session, entry_points: Vec<EntryPoint>) -> Welcome {
     let limits = &shared.config.limits;
     let limit = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     Welcome {
@@ -115,6 +131,6 @@ fn welcome(shared: &Shared, session: &Session) -> Welcome {
             subscriptions_max: limit(limits.subscriptions_per_session_max),
             publishes_in_flight_max: PUBLISHES_IN_FLIGHT_MAX,
         },
-        entry_points: shared.entry_points(),
+        entry_points,
     }
 }

@@ -1,6 +1,7 @@
 //! Clients: accepts them, admits them, and runs their sessions. A session is one task: it reads requests and writes
 //! answers and deliveries. There is no task and no queue per subscription.
 
+mod entry_list;
 mod hello;
 mod requests;
 mod writer;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farwire_transport::endpoint::{Arrival, Knock};
-use farwire_transport::{ClientPort, Connection, FrameReader, FrameWriter};
+use farwire_transport::{ClientPort, Connection};
 use farwire_wire::client::{GoAway, ServerBody, ServerFrame};
 use farwire_wire::{ErrorCode, WireError};
 use tokio::sync::watch;
@@ -20,6 +21,8 @@ use crate::fanout::Wake;
 use crate::queue::{self, QueueName};
 use crate::sessions::Session;
 use crate::shared::Shared;
+use entry_list::EntryLists;
+use hello::Greeted;
 
 /// Answers and commands that wait for a session's writer; its reader waits for room.
 const ANSWER_QUEUE: usize = 256;
@@ -35,13 +38,16 @@ const GO_AWAY_JITTER_MS: u32 = 1_000;
 pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<ClientPort>, stopping: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
     let mut stop = stopping.clone();
+    let entry_lists = Arc::new(EntryLists::new());
+    let mut look = tokio::time::interval(entry_list::LOOK_EVERY);
     loop {
         tokio::select! {
             biased;
             Some(_) = tasks.join_next() => {}
             _ = stop.wait_for(|stopping| *stopping) => break,
+            _ = look.tick() => entry_lists.refresh(&shared),
             knock = port.accept() => match knock {
-                Some(knock) => admit(&shared, knock, &mut tasks, &stopping),
+                Some(knock) => admit(&shared, knock, &mut tasks, &entry_lists, &stopping),
                 None => break,
             },
         }
@@ -50,7 +56,13 @@ pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<ClientPort>, stopping:
 }
 
 /// Decides on a knock before any work is spent on it.
-fn admit(shared: &Arc<Shared>, knock: Knock, tasks: &mut JoinSet<()>, stopping: &watch::Receiver<bool>) {
+fn admit(
+    shared: &Arc<Shared>,
+    knock: Knock,
+    tasks: &mut JoinSet<()>,
+    entry_lists: &Arc<EntryLists>,
+    stopping: &watch::Receiver<bool>,
+) {
     let limits = &shared.config.limits;
     let address = knock.remote_address().ip();
     let sessions = shared.sessions.len();
@@ -64,9 +76,9 @@ fn admit(shared: &Arc<Shared>, knock: Knock, tasks: &mut JoinSet<()>, stopping: 
         knock.refuse();
         return;
     }
-    let (shared, stopping) = (shared.clone(), stopping.clone());
+    let (shared, entry_lists, stopping) = (shared.clone(), entry_lists.clone(), stopping.clone());
     tasks.spawn(async move {
-        if let Err(error) = serve(&shared, knock, stopping).await {
+        if let Err(error) = serve(&shared, knock, &entry_lists, stopping).await {
             shared.metrics.sessions_refused.inc();
             tracing::debug!(%address, err = %error, "connection did not become a session");
         }
@@ -78,12 +90,13 @@ fn admit(shared: &Arc<Shared>, knock: Knock, tasks: &mut JoinSet<()>, stopping: 
 async fn serve(
     shared: &Arc<Shared>,
     knock: Knock,
+    entry_lists: &EntryLists,
     stopping: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let Arrival::Native(connection) = knock.into_client().await?;
     let timeout = shared.config.limits.hello_timeout;
-    let greeted = tokio::time::timeout(timeout, hello::greet(shared, &connection)).await;
-    let (session, writer, reader) = match greeted {
+    let greeted = tokio::time::timeout(timeout, hello::greet(shared, &connection, entry_lists)).await;
+    let greeted = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(refusal)) => return Err(refuse(&connection, refusal).await.into()),
         Err(_) => {
@@ -92,11 +105,11 @@ async fn serve(
             return Err(late.into());
         }
     };
-    let session = Arc::new(session);
+    let session = greeted.session.clone();
     shared.sessions.open(&session);
     shared.metrics.sessions_opened.inc();
     shared.events.tell(Event::Session { session: session.id, client_id: session.client_id.clone(), open: true });
-    let end = run(shared, &session, writer, reader, stopping).await;
+    let end = run(shared, greeted, stopping).await;
     tracing::debug!(session = %session.id, client = %session.client_id, err = %end, "session ended");
     shared.sessions.close(&session);
     shared.events.tell(Event::Session { session: session.id, client_id: session.client_id.clone(), open: false });
@@ -121,23 +134,19 @@ async fn refuse(connection: &Connection, refusal: hello::Refusal) -> WireError {
 }
 
 /// Reads and writes until the client goes, breaks the protocol, its token expires, or the node stops.
-async fn run(
-    shared: &Arc<Shared>,
-    session: &Arc<Session>,
-    writer: FrameWriter,
-    reader: FrameReader,
-    mut stopping: watch::Receiver<bool>,
-) -> WireError {
+async fn run(shared: &Shared, greeted: Greeted, mut stopping: watch::Receiver<bool>) -> WireError {
+    let Greeted { session, writer, reader, entry_lists } = greeted;
     let (answers, commands) = queue::bounded(ANSWER_QUEUE, shared.metrics.queue(QueueName::Answers));
     let wake = Arc::new(Wake::default());
-    let writing = writer::run(shared, session, writer, commands, wake.clone());
+    let writing = writer::run(shared, &session, writer, commands, wake.clone());
     tokio::pin!(writing);
     let end = tokio::select! {
         biased;
         error = &mut writing => return error,
-        error = requests::run(shared, session, reader, &answers, &wake) => error,
-        error = requests::datagrams(shared, session) => error,
-        () = expiry(shared, session) => return ErrorCode::AuthExpired.into(),
+        error = requests::run(shared, &session, reader, &answers, &wake) => error,
+        error = requests::datagrams(shared, &session) => error,
+        error = entry_list::tell(&shared.metrics.entry_lists, entry_lists, &answers) => error,
+        () = expiry(shared, &session) => return ErrorCode::AuthExpired.into(),
         _ = stopping.wait_for(|stopping| *stopping) => {
             let _client_stuck = answers.offer(writer::Command::Frame(go_away(shared)));
             WireError::new(ErrorCode::GoAway, "the node is stopping: reconnect to another one")
