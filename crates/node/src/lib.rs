@@ -31,5 +31,7 @@ mod upkeep;
 
 pub use config::Config;
 pub use local::Clock;
+#[doc(hidden)]
+pub use membership::offline::OfflineMembership;
 pub use node::{Node, Sight, StartError, Surroundings};
 pub use shared::BoundAddresses;
