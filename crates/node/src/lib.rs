@@ -26,6 +26,7 @@ mod sessions;
 mod shared;
 mod sync;
 mod tail;
+mod throttle;
 mod topology;
 mod upkeep;
 

@@ -290,6 +290,7 @@ fn assemble(
         sessions: Sessions::default(),
         probed: Probed::default(),
         rng: Mutex::new(rng),
+        throttle: Arc::default(),
         revision: AtomicU64::new(0),
         leaving: AtomicBool::new(false),
         config,

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use farwire_auth::Verifier;
-use farwire_core::placement::Member;
 use farwire_transport::tls::ReloadingKey;
 use farwire_wire::RegionName;
 use farwire_wire::client::EntryPoint;
@@ -24,6 +23,7 @@ use crate::probed::Probed;
 use crate::router::Router;
 use crate::sessions::Sessions;
 use crate::sync::lock;
+use crate::throttle::Throttle;
 use crate::topology::{Change, Topology};
 
 /// A node whose seeds do not answer is ready after this time: it may be the first one.
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) addresses: BoundAddresses,
     pub(crate) probed: Probed,
     pub(crate) rng: Mutex<StdRng>,
+    /// For log lines that others can cause again and again.
+    pub(crate) throttle: Arc<Throttle>,
     /// Counts what the node has told of itself.
     pub(crate) revision: AtomicU64,
     /// The node is on its way out.
@@ -99,14 +101,7 @@ impl Shared {
             self.topology.tell(Change::Left(state.node.clone())).await;
             return;
         }
-        let members = self.topology.members();
-        let listed = members.iter().find(|status| status.member.name == state.node);
-        if let Some(status) = listed.filter(|status| status.member.weight != state.weight)
-            && let Some(swim) = status.state.swim()
-        {
-            let member = Member { weight: state.weight, ..status.member.clone() };
-            self.topology.tell(Change::Swim { member, state: swim }).await;
-        }
+        self.topology.tell(Change::Weight(state.node.clone(), state.weight)).await;
     }
 
     /// Every node that takes clients now.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use farwire_core::placement::{Config, Effect, Member, MemberStatus, Placement, Routes};
+use farwire_core::placement::{Config, Effect, Member, MemberState, MemberStatus, Placement, Routes};
 use farwire_wire::NodeName;
 use tokio::sync::watch;
 
@@ -66,6 +66,11 @@ impl Topology {
     /// Everybody who is known.
     pub(crate) fn members(&self) -> Arc<Vec<MemberStatus>> {
         self.members.load_full()
+    }
+
+    /// The state in which a member is listed.
+    pub(crate) fn state_of(&self, name: &NodeName) -> Option<MemberState> {
+        self.members.load().iter().find(|status| status.member.name == *name).map(|status| status.state)
     }
 
     /// Whether a node can be reached now.

@@ -12,6 +12,8 @@ use super::{MemberState, SwimState};
 pub(super) struct Known {
     pub(super) member: Member,
     pub(super) state: MemberState,
+    /// The greatest bump of its identity that was heard.
+    bump: u64,
     /// Whether the member should be in the ring: it is alive or suspect, or it is down but a live link contradicts
     /// that.
     pub(super) present: bool,
@@ -24,16 +26,20 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(now: Duration, member: Member, state: SwimState, linked: bool) -> Self {
+    pub(super) fn new(now: Duration, member: Member, state: SwimState, bump: u64, linked: bool) -> Self {
         let present = is_present(state.into(), linked);
-        Self { member, state: state.into(), present, turned_at: now, changed_at: now, flaps: 0 }
+        Self { member, state: state.into(), bump, present, turned_at: now, changed_at: now, flaps: 0 }
     }
 
-    /// Takes what SWIM says now. A member that left stays `Left` when SWIM goes on to call it down.
-    pub(super) fn observe(&mut self, now: Duration, state: SwimState, linked: bool, config: &Config) {
-        if (self.state, state) != (MemberState::Left, SwimState::Down) {
-            self.state = state.into();
-        }
+    /// Whether nothing that is heard under `bump` is news: a later one is known, or the member left under it.
+    pub(super) fn is_past(&self, bump: u64) -> bool {
+        bump < self.bump || (bump == self.bump && self.state == MemberState::Left)
+    }
+
+    /// Takes what SWIM says now, under a bump that is not past.
+    pub(super) fn observe(&mut self, now: Duration, state: SwimState, bump: u64, linked: bool, config: &Config) {
+        self.bump = bump;
+        self.state = state.into();
         self.turn(now, linked, config);
     }
 

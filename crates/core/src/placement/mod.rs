@@ -9,8 +9,9 @@
 //! Invariants:
 //! - The local node is always reachable, and in the ring until it is told that it left.
 //! - Once all deadlines have passed, the ring depends only on the last fact about each member and link, not on the
-//!   order or repetition of facts. So nodes that know the same have the same view. (That a member is down is no news of
-//!   one that left.)
+//!   order or repetition of facts. So nodes that know the same have the same view.
+//! - A member that left has left for good under that bump of its identity, whatever is still heard of it: a goodbye that
+//!   did not reach everybody is followed by suspicions of the others. It comes back under a greater bump.
 //! - Everything kept is bounded by [`Config::members_max`].
 //!
 //! One task of the node owns the [`Placement`]; the `Routes` that it emits are shared with everybody.
@@ -64,19 +65,6 @@ pub enum MemberState {
     Left,
 }
 
-impl MemberState {
-    /// What SWIM says of such a member; nothing of one that left.
-    #[must_use]
-    pub fn swim(self) -> Option<SwimState> {
-        match self {
-            Self::Alive => Some(SwimState::Alive),
-            Self::Suspect => Some(SwimState::Suspect),
-            Self::Down => Some(SwimState::Down),
-            Self::Left => None,
-        }
-    }
-}
-
 impl From<SwimState> for MemberState {
     fn from(state: SwimState) -> Self {
         match state {
@@ -91,14 +79,19 @@ impl From<SwimState> for MemberState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// SWIM's present opinion of a member, with what is known of it now. An unknown member joins by it; a weight or
-    /// region that differs replaces the old one. For the local node only `Alive` counts.
+    /// region that differs replaces the old one. Nothing happens for the local node, for a smaller bump than the last,
+    /// and for the bump under which the member left.
     Swim {
         /// Name, region and weight as of now.
         member: Member,
         /// What SWIM says.
         state: SwimState,
+        /// The number of the member's identity: it grows with each run, and each time that a run has to come back.
+        bump: u64,
     },
-    /// The member said that it goes. The local node says so of itself when it drains.
+    /// The member's weight is this now. Nothing happens for one that is not known.
+    Weight(NodeName, u16),
+    /// The member said that it goes, under the bump last heard. The local node says so of itself when it drains.
     Left(NodeName),
     /// The operator says that the member will not come back. Nothing happens for the local node.
     Forget(NodeName),
@@ -174,7 +167,7 @@ impl Placement {
         let name = local.name.clone();
         let reachable = BTreeSet::from([name.clone()]);
         let view = Arc::new(View::build(vec![local.clone()], shards));
-        let known = Known::new(Duration::ZERO, local.clone(), SwimState::Alive, false);
+        let known = Known::new(Duration::ZERO, local.clone(), SwimState::Alive, 0, false);
         Self {
             shards,
             config,
@@ -194,7 +187,8 @@ impl Placement {
     pub fn handle(&mut self, now: Duration, input: Input, effects: &mut Vec<Effect>) {
         self.ages.entry(self.local.region.clone()).or_insert_with(|| RegionAge::new(now));
         match input {
-            Input::Swim { member, state } => self.observe(now, member, state, effects),
+            Input::Swim { member, state, bump } => self.observe(now, member, state, bump, effects),
+            Input::Weight(name, weight) => self.reweigh(now, &name, weight),
             Input::Left(name) => self.leave(now, name, effects),
             Input::Forget(name) if name != self.local.name => self.forget(now, &name, effects),
             Input::LinkUp(name) => self.link_up(now, name, effects),
@@ -232,15 +226,18 @@ impl Placement {
         self.known.iter().map(status).collect()
     }
 
-    fn observe(&mut self, now: Duration, member: Member, state: SwimState, effects: &mut Vec<Effect>) {
+    fn observe(&mut self, now: Duration, member: Member, state: SwimState, bump: u64, effects: &mut Vec<Effect>) {
         let name = member.name.clone();
-        if name == self.local.name && state != SwimState::Alive {
+        if name == self.local.name {
             return;
         }
         let linked = self.reachable.contains(&name);
         let Some(known) = self.known.get_mut(&name) else {
-            return self.join(now, member, state, effects);
+            return self.join(now, member, state, bump, effects);
         };
+        if known.is_past(bump) {
+            return;
+        }
         let from = known.state;
         if known.member != member {
             self.ages.entry(member.region.clone()).or_insert_with(|| RegionAge::new(now));
@@ -256,18 +253,26 @@ impl Placement {
             }
         }
         let Some(known) = self.known.get_mut(&name) else { return };
-        known.observe(now, state, linked, &self.config);
+        known.observe(now, state, bump, linked, &self.config);
         note_state(name, from, known.state, effects);
     }
 
-    fn join(&mut self, now: Duration, member: Member, state: SwimState, effects: &mut Vec<Effect>) {
+    fn reweigh(&mut self, now: Duration, name: &NodeName, weight: u16) {
+        let Some(known) = self.known.get_mut(name).filter(|known| known.member.weight != weight) else { return };
+        if self.ring.get(name) == Some(&known.member) {
+            known.changed_at = now;
+        }
+        known.member.weight = weight;
+    }
+
+    fn join(&mut self, now: Duration, member: Member, state: SwimState, bump: u64, effects: &mut Vec<Effect>) {
         let name = member.name.clone();
         if self.known.len() >= self.config.members_max && !self.make_room(state, effects) {
             effects.push(Effect::MembersFull { name });
             return;
         }
         self.ages.entry(member.region.clone()).or_insert_with(|| RegionAge::new(now));
-        let known = Known::new(now, member, state, self.reachable.contains(&name));
+        let known = Known::new(now, member, state, bump, self.reachable.contains(&name));
         effects.push(Effect::Member { name: name.clone(), from: None, to: Some(known.state) });
         self.known.insert(name, known);
     }

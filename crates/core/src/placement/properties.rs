@@ -114,7 +114,7 @@ struct History {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Swim(SwimState, usize, u16),
+    Swim(SwimState, usize, u16, u64),
     Left,
     Link(bool),
     Forget,
@@ -123,7 +123,8 @@ enum Step {
 fn swim_step() -> impl Strategy<Value = Step> {
     let state = prop_oneof![Just(SwimState::Alive), Just(SwimState::Suspect), Just(SwimState::Down)];
     let region = prop_oneof![4 => Just(0), 1 => 0..REGIONS.len()];
-    (state, region, 0_u16..4).prop_map(|(state, region, weight)| Step::Swim(state, region, weight))
+    (state, region, 0_u16..4, 0_u64..3)
+        .prop_map(|(state, region, weight, bump)| Step::Swim(state, region, weight, bump))
 }
 
 fn history() -> impl Strategy<Value = History> {
@@ -132,18 +133,31 @@ fn history() -> impl Strategy<Value = History> {
     ];
     let last = (prop_oneof![4 => swim_step(), 1 => Just(Step::Left)], any::<bool>());
     (vec(step, 0..6), last).prop_map(|(steps, (state, link))| {
-        // Of a member that left, `Down` is no news: the final fact is that it left.
-        let old_news =
-            matches!(state, Step::Swim(SwimState::Down, ..)) && steps.iter().any(|s| matches!(s, Step::Left));
-        History { steps, last: (if old_news { Step::Left } else { state }, link) }
+        // The final fact comes under the greatest bump so far; if the member left under that one, then this is it.
+        let (mut greatest, mut left, mut known) = (0, false, false);
+        for step in &steps {
+            match step {
+                Step::Swim(.., bump) if *bump > greatest || !known => (greatest, left, known) = (*bump, false, true),
+                Step::Left => left |= known,
+                Step::Forget => (greatest, left, known) = (0, false, false),
+                Step::Swim(..) | Step::Link(_) => {}
+            }
+        }
+        let state = match state {
+            Step::Swim(state, region, weight, bump) if !left || bump > greatest => {
+                Step::Swim(state, region, weight, bump.max(greatest))
+            }
+            _ => Step::Left,
+        };
+        History { steps, last: (state, link) }
     })
 }
 
 fn input(peer: usize, step: Step) -> Input {
     let name = format!("p{peer}");
     match step {
-        Step::Swim(state, region, weight) => {
-            Input::Swim { member: Member { weight, ..member(&name, REGIONS[region]) }, state }
+        Step::Swim(state, region, weight, bump) => {
+            Input::Swim { member: Member { weight, ..member(&name, REGIONS[region]) }, state, bump }
         }
         Step::Left => Input::Left(node(&name)),
         Step::Forget => Input::Forget(node(&name)),

@@ -26,6 +26,7 @@ pub(super) fn millis(millis: u64) -> Duration {
 pub(super) struct World {
     pub(super) placement: Placement,
     pub(super) now: Duration,
+    pub(super) bump: u64,
 }
 
 impl World {
@@ -34,7 +35,7 @@ impl World {
     }
 
     pub(super) fn of(placement: Placement) -> Self {
-        Self { placement, now: Duration::ZERO }
+        Self { placement, now: Duration::ZERO, bump: 0 }
     }
 
     /// A world in which region `fra` is no longer young, and its ring never changed.
@@ -51,8 +52,15 @@ impl World {
         effects
     }
 
+    /// SWIM's opinion of a member of region `fra`, under the bump in force.
     pub(super) fn swim(&mut self, name: &str, state: SwimState) -> Vec<Effect> {
-        self.input(Input::Swim { member: member(name, "fra"), state })
+        self.input(Input::Swim { member: member(name, "fra"), state, bump: self.bump })
+    }
+
+    /// A member that left comes back in another run.
+    pub(super) fn comes_back(&mut self, name: &str) -> Vec<Effect> {
+        self.bump += 1;
+        self.swim(name, SwimState::Alive)
     }
 
     pub(super) fn left(&mut self, name: &str) -> Vec<Effect> {

@@ -54,7 +54,7 @@ fn a_second_join_in_an_old_region_waits_10_s() {
 fn a_new_region_is_young_in_an_old_mesh() {
     let mut world = World::old();
     for name in ["x", "y", "z"] {
-        world.input(Input::Swim { member: member(name, "iad"), state: Alive });
+        world.input(Input::Swim { member: member(name, "iad"), state: Alive, bump: 0 });
         world.pass(millis(250));
     }
     assert_eq!(world.ring(), "a x y z");
@@ -66,7 +66,7 @@ fn a_change_in_one_region_brings_none_forward_in_another() {
     world.swim("b", Alive);
     world.pass(millis(250));
     world.swim("c", Alive);
-    world.input(Input::Swim { member: member("x", "iad"), state: Alive });
+    world.input(Input::Swim { member: member("x", "iad"), state: Alive, bump: 0 });
     world.pass(millis(250));
     assert_eq!(world.ring(), "a b x");
 }
@@ -90,8 +90,15 @@ fn a_member_that_left_leaves_the_ring_at_once() {
     assert!(matches!(effects[..], [Effect::Member { .. }, Effect::Routes(_), Effect::RingChanged { .. }]));
     assert!(world.left("b").is_empty());
 
-    world.swim("b", Down);
-    assert_eq!(world.state("b"), Some(MemberState::Left), "foca calls members down that left");
+    for state in [Suspect, Alive, Down] {
+        world.swim("b", state);
+        assert_eq!(world.state("b"), Some(MemberState::Left), "others did not hear the goodbye");
+    }
+    world.pass(secs(3_600));
+    assert_eq!(world.ring(), "a");
+    world.comes_back("b");
+    world.pass(secs(10));
+    assert_eq!(world.ring(), "a b");
 }
 
 #[test]
@@ -187,7 +194,7 @@ fn a_flapping_member_waits_longer_each_time() {
     for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
         world.left("b");
         assert_eq!(world.ring(), "a");
-        world.swim("b", Alive);
+        world.comes_back("b");
         world.pass(secs(wait) + millis(249));
         assert_eq!(world.ring(), "a", "after {wait} s");
         world.pass(millis(1));
@@ -195,7 +202,7 @@ fn a_flapping_member_waits_longer_each_time() {
     }
     world.pass(secs(600));
     world.left("b");
-    world.swim("b", Alive);
+    world.comes_back("b");
     world.pass(millis(1250));
     assert_eq!(world.ring(), "a b", "forgiven after 10 stable minutes");
 }
@@ -206,7 +213,7 @@ fn one_that_waits_does_not_hold_up_others() {
     world.swim("b", Alive);
     world.pass(secs(1));
     world.left("b");
-    world.swim("b", Alive);
+    world.comes_back("b");
     world.swim("c", Alive);
     world.pass(millis(250));
     assert_eq!(world.ring(), "a c");
@@ -219,7 +226,7 @@ fn a_weight_change_is_a_ring_change() {
     world.pass(millis(250));
     let heavy = Member { weight: 4, ..member("b", "fra") };
     let before = world.placement.routes().view().digest();
-    world.input(Input::Swim { member: heavy.clone(), state: Alive });
+    world.input(Input::Weight(node("b"), 4));
     world.pass(millis(9_999));
     assert_eq!(world.placement.routes().view().digest(), before);
     world.pass(millis(1));
@@ -231,7 +238,7 @@ fn a_weight_change_is_a_ring_change() {
 fn a_member_that_changes_all_the_time_is_not_put_off_for_ever() {
     let mut world = World::new(Config::default());
     for weight in 1..=6 {
-        world.input(Input::Swim { member: Member { weight, ..member("a", "fra") }, state: Alive });
+        world.input(Input::Weight(node("a"), weight));
         world.pass(millis(100));
     }
     assert!(world.placement.routes().view().members()[0].weight > 1);
@@ -240,10 +247,9 @@ fn a_member_that_changes_all_the_time_is_not_put_off_for_ever() {
 #[test]
 fn the_local_node_changes_its_weight_too() {
     let mut world = World::new(Config::default());
-    let local = Member { weight: 2, ..member("a", "fra") };
-    world.input(Input::Swim { member: local.clone(), state: Alive });
+    world.input(Input::Weight(node("a"), 2));
     world.pass(secs(1));
-    assert_eq!(world.placement.routes().view().members(), [local]);
+    assert_eq!(world.placement.routes().view().members(), [Member { weight: 2, ..member("a", "fra") }]);
 }
 
 #[test]
@@ -251,7 +257,7 @@ fn a_member_that_changes_region_leaves_the_old_one_at_once() {
     let mut world = World::new(Config::default());
     world.swim("b", Alive);
     world.pass(secs(1));
-    world.input(Input::Swim { member: member("b", "iad"), state: Alive });
+    world.input(Input::Swim { member: member("b", "iad"), state: Alive, bump: 0 });
     assert_eq!(world.ring(), "a");
     world.pass(millis(1250));
     assert_eq!(world.ring(), "a b");
@@ -261,9 +267,11 @@ fn a_member_that_changes_region_leaves_the_old_one_at_once() {
 #[test]
 fn the_local_node_is_not_told_that_it_is_down() {
     let mut world = World::new(Config::default());
-    for input in
-        [Input::Swim { member: member("a", "fra"), state: Down }, Input::Forget(node("a")), Input::LinkDown(node("a"))]
-    {
+    for input in [
+        Input::Swim { member: member("a", "fra"), state: Down, bump: 9 },
+        Input::Forget(node("a")),
+        Input::LinkDown(node("a")),
+    ] {
         assert!(world.input(input).is_empty());
     }
     assert!(world.status("a").unwrap().reachable);
@@ -383,7 +391,7 @@ fn members_that_know_each_other_have_one_view() {
     let digest_at = |local: &Member| {
         let mut world = World::of(Placement::new(local.clone(), 16, Config::default()));
         for other in members.iter().filter(|other| *other != local) {
-            world.input(Input::Swim { member: other.clone(), state: Alive });
+            world.input(Input::Swim { member: other.clone(), state: Alive, bump: 0 });
         }
         world.pass(millis(250));
         world.placement.routes().view().digest()

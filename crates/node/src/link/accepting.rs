@@ -41,6 +41,11 @@ async fn serve(shared: Arc<Shared>, knock: Knock, inbox: queue::Sender<Arrived>)
             let error = super::run(shared, peer, Side::Listener).await;
             tracing::debug!(peer = %node, err = %error, "link ended");
         }
-        Err(error) => tracing::warn!(%address, err = %error, "peer refused"),
+        // A dialer that gave up after its 2 s shows up here as well.
+        Err(error) => {
+            if let Some(suppressed) = shared.throttle.pass("peer refused", address.ip()) {
+                tracing::warn!(%address, err = %error, suppressed, "peer refused");
+            }
+        }
     }
 }

@@ -17,8 +17,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
-use crate::peers::DIAL_TIMEOUT;
+use crate::peers::{DIAL_TIMEOUT, OTHER_NODE_ADVICE, dial_advice};
 use crate::queue::{self, QueueName};
+use crate::throttle::Throttle;
 
 /// A message that has not been delivered by then is dropped.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -26,6 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(4);
 const PEER_QUEUE: usize = 64;
 /// Streams under way to one peer; above it messages wait.
 const STREAMS_MAX: usize = 32;
+/// Failed dials in a row that are worth a line: the first may be a moment's, and after about two minutes it is known.
+const WARNED_FAILURES: std::ops::Range<u32> = 2..40;
 /// Bytes around a SWIM message.
 const ENVELOPE_BYTES: usize = 9;
 
@@ -40,6 +43,7 @@ pub(crate) struct Arrived {
 pub(crate) struct Senders {
     port: Arc<PeerPort>,
     metrics: Arc<Metrics>,
+    throttle: Arc<Throttle>,
     tasks: JoinSet<()>,
     peers: BTreeMap<NodeName, Sender>,
 }
@@ -51,8 +55,8 @@ struct Sender {
 }
 
 impl Senders {
-    pub(crate) fn new(port: Arc<PeerPort>, metrics: Arc<Metrics>) -> Self {
-        Self { port, metrics, tasks: JoinSet::new(), peers: BTreeMap::new() }
+    pub(crate) fn new(port: Arc<PeerPort>, metrics: Arc<Metrics>, throttle: Arc<Throttle>) -> Self {
+        Self { port, metrics, throttle, tasks: JoinSet::new(), peers: BTreeMap::new() }
     }
 
     /// Sends a message to the node at `address`, or sheds it.
@@ -71,7 +75,14 @@ impl Senders {
             return;
         }
         let (queue, messages) = queue::bounded(PEER_QUEUE, self.metrics.queue(QueueName::SwimSent));
-        let peer = Peer { port: self.port.clone(), name: name.clone(), address, connection };
+        let peer = Peer {
+            port: self.port.clone(),
+            throttle: self.throttle.clone(),
+            name: name.clone(),
+            address,
+            connection,
+            failed: 0,
+        };
         let task = self.tasks.spawn(peer.run(messages, self.metrics.clone()));
         if let Some(old) = self.peers.insert(name.clone(), Sender { address, queue, task }) {
             old.task.abort();
@@ -101,9 +112,12 @@ impl Senders {
 
 struct Peer {
     port: Arc<PeerPort>,
+    throttle: Arc<Throttle>,
     name: NodeName,
     address: SocketAddr,
     connection: Option<Connection>,
+    /// Dials without success since the last one with it.
+    failed: u32,
 }
 
 impl Peer {
@@ -138,18 +152,34 @@ impl Peer {
         if let Some(connection) = self.connection.as_ref().filter(|c| c.close_reason().is_none()) {
             return Some(connection.clone());
         }
-        match self.port.dial(self.address, PeerRole::Control, DIAL_TIMEOUT).await {
-            Ok(peer) if peer.node == self.name => self.connection = Some(peer.connection),
+        self.connection = match self.port.dial(self.address, PeerRole::Control, DIAL_TIMEOUT).await {
+            Ok(peer) if peer.node == self.name => {
+                self.failed = 0;
+                Some(peer.connection)
+            }
             Ok(peer) => {
                 peer.connection.close(ErrorCode::PeerIdentity, "another node was expected here");
-                self.connection = None;
+                self.warn(&format!("node {} answers there", peer.node), OTHER_NODE_ADVICE);
+                None
             }
             Err(error) => {
-                tracing::debug!(peer = %self.name, address = %self.address, err = %error, "membership dial failed");
-                self.connection = None;
+                self.warn(&error.to_string(), dial_advice(&error));
+                None
             }
-        }
+        };
         self.connection.clone()
+    }
+
+    /// Tells of dials that fail again and again, but not for ever of a node that is down for good.
+    fn warn(&mut self, fault: &str, advice: &str) {
+        self.failed = self.failed.saturating_add(1);
+        if !WARNED_FAILURES.contains(&self.failed) {
+            return;
+        }
+        if let Some(suppressed) = self.throttle.pass("membership dial", &self.name) {
+            let (peer, address) = (&self.name, self.address);
+            tracing::warn!(%peer, %address, err = fault, advice, suppressed, "membership cannot reach a node");
+        }
     }
 }
 

@@ -34,13 +34,16 @@ use self::control::{Arrived, Senders};
 use self::identity::Identity;
 use self::seeds::{Found, Seeds};
 use self::timers::Timers;
-use crate::peers::Addresses;
+use crate::peers::{Addresses, Whereabouts};
 use crate::queue;
 use crate::shared::Shared;
 use crate::topology::Change;
 
 /// How often the node's own state is given to SWIM to spread.
 const STATE_EVERY: Duration = Duration::from_secs(30);
+
+/// Announcements to seeds without an answer before a person is told: about 5 s.
+const UNANSWERED_MAX: u32 = 4;
 
 /// How long a node that leaves waits for its goodbyes to arrive.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -57,6 +60,8 @@ pub(crate) struct Membership {
     seeds: Seeds,
     addresses: watch::Sender<Addresses>,
     told: BTreeMap<NodeName, (Identity, State)>,
+    /// Announcements since there was another member.
+    announced: u32,
 }
 
 impl Membership {
@@ -74,8 +79,8 @@ impl Membership {
         let rng = StdRng::from_rng(&mut *shared.rng());
         let broadcasts = StateBroadcasts { directory: shared.directory.clone() };
         let swim = Foca::with_custom_broadcast(identity, settings(), rng, PostcardCodec, broadcasts);
-        let senders = Senders::new(port.clone(), shared.metrics.clone());
-        let seeds = Seeds::new(port.clone(), shared.config.peer.seeds.clone(), address);
+        let senders = Senders::new(port.clone(), shared.metrics.clone(), shared.throttle.clone());
+        let seeds = Seeds::new(port.clone(), shared.throttle.clone(), shared.config.peer.seeds.clone(), address);
         Self {
             shared,
             swim,
@@ -85,6 +90,7 @@ impl Membership {
             seeds,
             addresses,
             told: BTreeMap::new(),
+            announced: 0,
         }
     }
 
@@ -121,12 +127,17 @@ impl Membership {
             Ok(message) => {
                 self.log_fault(|membership| membership.swim.handle_data(&message, &mut membership.runtime));
             }
-            Err(refusal) => tracing::warn!(peer = %arrived.from, err = %refusal, "membership message refused"),
+            Err(refusal) => {
+                if let Some(suppressed) = self.shared.throttle.pass("membership message", &arrived.from) {
+                    tracing::warn!(peer = %arrived.from, err = %refusal, suppressed, "membership message refused");
+                }
+            }
         }
     }
 
     fn announce(&mut self, found: Found) {
         let Found { name, address, connection } = found;
+        self.warn_if_nobody_answers(&name);
         if self.told.get(&name).is_some_and(|(_, state)| *state != State::Down) {
             return;
         }
@@ -134,6 +145,26 @@ impl Membership {
         // SWIM finds out region and bump by itself; the receiver looks only at the name.
         let identity = Identity { name, address, region: self.shared.local.region.clone(), bump: 0 };
         self.log_fault(|membership| membership.swim.announce(identity, &mut membership.runtime));
+    }
+
+    /// A seed was found more than once and still there is no other member: messages go out, and no answer comes in.
+    fn warn_if_nobody_answers(&mut self, seed: &NodeName) {
+        if self.swim.num_members() > 0 {
+            self.announced = 0;
+            return;
+        }
+        self.announced += 1;
+        if self.announced < UNANSWERED_MAX {
+            return;
+        }
+        if let Some(suppressed) = self.shared.throttle.pass("seed without answer", seed) {
+            let advertised = self.shared.addresses.peer;
+            tracing::warn!(
+                %seed, %advertised, suppressed,
+                "a seed takes this node's messages, but no node answers at the address that this one advertises: \
+                 correct peer.advertise, or open its UDP port to the other nodes"
+            );
+        }
     }
 
     fn log_fault(&mut self, turn: impl FnOnce(&mut Self) -> Result<(), foca::Error>) {
@@ -177,11 +208,16 @@ impl Membership {
                 State::Suspect => SwimState::Suspect,
                 State::Down => SwimState::Down,
             };
+            let bump = identity.bump;
             self.told.insert(identity.name.clone(), (identity, state));
-            self.shared.topology.tell(Change::Swim { member, state: swim_state }).await;
+            self.shared.topology.tell(Change::Swim { member, state: swim_state, bump }).await;
         }
         // A member that is down is dialed on: the link may be back before SWIM notices.
-        let addresses = self.told.iter().map(|(name, (identity, _))| (name.clone(), identity.address)).collect();
+        let whereabouts = |(identity, state): &(Identity, State)| Whereabouts {
+            address: identity.address,
+            alive: *state != State::Down,
+        };
+        let addresses = self.told.iter().map(|(name, told)| (name.clone(), whereabouts(told))).collect();
         self.addresses.send_if_modified(|current| {
             let changed = *current != addresses;
             *current = addresses;

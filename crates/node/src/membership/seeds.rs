@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farwire_transport::{Connection, PeerPort, PeerRole};
+use farwire_transport::{Connection, DialError, PeerPort, PeerRole};
 use farwire_wire::NodeName;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::HostPort;
-use crate::peers::DIAL_TIMEOUT;
+use crate::peers::{DIAL_TIMEOUT, dial_advice};
+use crate::throttle::Throttle;
 
 /// Pause between two rounds while the node is alone.
 const ALONE_EVERY: Duration = Duration::from_millis(1_500);
@@ -28,15 +29,16 @@ pub(crate) struct Found {
 /// The seeds and the dials under way.
 pub(crate) struct Seeds {
     port: Arc<PeerPort>,
+    throttle: Arc<Throttle>,
     seeds: Vec<HostPort>,
     own: SocketAddr,
-    dials: JoinSet<Option<Found>>,
+    dials: JoinSet<Result<Found, Failed>>,
     last_round: Option<Instant>,
 }
 
 impl Seeds {
-    pub(crate) fn new(port: Arc<PeerPort>, seeds: Vec<HostPort>, own: SocketAddr) -> Self {
-        Self { port, seeds, own, dials: JoinSet::new(), last_round: None }
+    pub(crate) fn new(port: Arc<PeerPort>, throttle: Arc<Throttle>, seeds: Vec<HostPort>, own: SocketAddr) -> Self {
+        Self { port, throttle, seeds, own, dials: JoinSet::new(), last_round: None }
     }
 
     /// The next node found at a seed's address; for ever without seeds. Cancel safe.
@@ -47,8 +49,10 @@ impl Seeds {
             tokio::select! {
                 biased;
                 Some(dialed) = self.dials.join_next() => {
-                    if let Ok(Some(found)) = dialed {
-                        return found;
+                    match dialed {
+                        Ok(Ok(found)) => return found,
+                        Ok(Err(failed)) => self.tell(&failed, alone),
+                        Err(_) => {}
                     }
                 }
                 () = tokio::time::sleep_until(next_round), if self.dials.is_empty() && !self.seeds.is_empty() => {
@@ -62,35 +66,56 @@ impl Seeds {
 
     fn start_round(&mut self) {
         for seed in &self.seeds {
-            self.dials.spawn(dial(self.port.clone(), seed.clone(), self.own));
+            let (port, seed, own) = (self.port.clone(), seed.clone(), self.own);
+            self.dials.spawn(async move { dial(&port, &seed, own).await.map_err(|fault| Failed { seed, fault }) });
+        }
+    }
+
+    /// A node that is alone needs its seeds; another one does without those that are down.
+    fn tell(&self, Failed { seed, fault }: &Failed, alone: bool) {
+        let advice = match fault {
+            SeedFault::Own => return,
+            SeedFault::Resolve(_) => "correct the name in peer.seeds, or the resolver",
+            SeedFault::Dial(error) => dial_advice(error),
+        };
+        if !alone {
+            tracing::debug!(%seed, err = %fault, "seed does not answer");
+        } else if let Some(suppressed) = self.throttle.pass("seed", seed) {
+            tracing::warn!(%seed, err = %fault, advice, suppressed, "not in the mesh: a seed does not answer");
         }
     }
 }
 
-async fn dial(port: Arc<PeerPort>, seed: HostPort, own: SocketAddr) -> Option<Found> {
-    let address = resolve(&seed).await?;
+/// A seed at which no node was found.
+struct Failed {
+    seed: HostPort,
+    fault: SeedFault,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SeedFault {
+    #[error("the seed is this node itself")]
+    Own,
+    #[error("the name does not resolve: {0}")]
+    Resolve(std::io::Error),
+    #[error(transparent)]
+    Dial(DialError),
+}
+
+async fn dial(port: &PeerPort, seed: &HostPort, own: SocketAddr) -> Result<Found, SeedFault> {
+    let address = resolve(seed).await.map_err(SeedFault::Resolve)?;
     if address == own {
-        return None;
+        return Err(SeedFault::Own);
     }
-    match port.dial(address, PeerRole::Control, DIAL_TIMEOUT).await {
-        Ok(peer) => Some(Found { name: peer.node, address, connection: peer.connection }),
-        Err(error) => {
-            tracing::debug!(seed = %seed, err = %error, "seed does not answer");
-            None
-        }
-    }
+    let peer = port.dial(address, PeerRole::Control, DIAL_TIMEOUT).await.map_err(SeedFault::Dial)?;
+    Ok(Found { name: peer.node, address, connection: peer.connection })
 }
 
 /// An address needs no resolver, so that a mesh of addresses works without one.
-async fn resolve(seed: &HostPort) -> Option<SocketAddr> {
+async fn resolve(seed: &HostPort) -> std::io::Result<SocketAddr> {
     if let Ok(address) = seed.as_str().parse() {
-        return Some(address);
+        return Ok(address);
     }
-    match tokio::net::lookup_host(seed.as_str()).await {
-        Ok(mut addresses) => addresses.next(),
-        Err(error) => {
-            tracing::warn!(seed = %seed, err = %error, "seed's name does not resolve");
-            None
-        }
-    }
+    let mut addresses = tokio::net::lookup_host(seed.as_str()).await?;
+    addresses.next().ok_or_else(|| std::io::Error::other("it has no address"))
 }

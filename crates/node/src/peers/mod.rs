@@ -1,6 +1,7 @@
 //! The other nodes as this one reaches them: their links and their wishes. What the router and the tasks of links share;
 //! the tasks themselves are in `link`.
 
+mod advice;
 mod ask;
 mod outbox;
 mod view;
@@ -17,6 +18,7 @@ use farwire_wire::peer::{Interest, LinkState, PeerFrame, PeerHello};
 use farwire_wire::{ChannelName, NodeName, RegionName, ViewDigest};
 use tokio::sync::watch;
 
+pub(crate) use advice::{OTHER_NODE_ADVICE, dial_advice};
 pub(crate) use ask::{QUERY_TIMEOUT, ask};
 pub(crate) use outbox::{Outbox, Parcel};
 pub(crate) use view::PeerView;
@@ -30,7 +32,16 @@ pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const CONTROL_QUEUE: usize = 64;
 
 /// Where the members are, as SWIM tells.
-pub(crate) type Addresses = BTreeMap<NodeName, SocketAddr>;
+pub(crate) type Addresses = BTreeMap<NodeName, Whereabouts>;
+
+/// Where a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Whereabouts {
+    /// What it advertises.
+    pub(crate) address: SocketAddr,
+    /// Whether SWIM takes it for alive, or only suspects it.
+    pub(crate) alive: bool,
+}
 
 /// The linked peers.
 #[derive(Debug, Default)]

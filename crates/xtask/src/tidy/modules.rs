@@ -16,7 +16,7 @@ const MODULES: &[Row] = &[
     ("fanout", &["rates", "sync", "tail"]),
     ("link", &["admin", "membership", "peers", "queue", "shared", "topology"]),
     ("local", &[]),
-    ("membership", &["config", "directory", "metrics", "peers", "queue", "shared", "topology"]),
+    ("membership", &["config", "directory", "metrics", "peers", "queue", "shared", "throttle", "topology"]),
     ("metrics", &["queue"]),
     (
         "node",
@@ -64,11 +64,13 @@ const MODULES: &[Row] = &[
             "router",
             "sessions",
             "sync",
+            "throttle",
             "topology",
         ],
     ),
     ("sync", &[]),
     ("tail", &[]),
+    ("throttle", &["sync"]),
     ("topology", &["events", "local", "peers", "queue"]),
     ("upkeep", &["metrics", "shared"]),
 ];
