@@ -21,6 +21,13 @@ pub struct Config {
     pub flap_wait_max: Duration,
     /// How long a member must stay for its earlier flaps to be forgiven. Default: 10 min.
     pub flap_forgiven: Duration,
+    /// How long a member that can be reached again owns nothing as long as somebody else can: until it has said whether
+    /// it rests. Less than [`GRACE`](crate::interest::GRACE), within which it is sent everything. Default: 1.5 s.
+    pub back_hold: Duration,
+    /// How long a node rests that most of its peers have lost once; doubled each time. Default: 2 s.
+    pub rest_min: Duration,
+    /// The most that such a node rests. Default: 2 min.
+    pub rest_max: Duration,
     /// How long a member that left, or that is down and out of the ring, stays listed. Default: 24 h.
     pub gone_listed: Duration,
     /// The most members that are kept, those listed as gone included; the longest gone makes room for a live one.
@@ -38,6 +45,9 @@ impl Default for Config {
             flap_wait_min: Duration::from_secs(1),
             flap_wait_max: Duration::from_secs(5 * 60),
             flap_forgiven: Duration::from_secs(10 * 60),
+            back_hold: Duration::from_millis(1_500),
+            rest_min: Duration::from_secs(2),
+            rest_max: Duration::from_secs(120),
             gone_listed: Duration::from_secs(24 * 60 * 60),
             members_max: 256,
         }
@@ -47,12 +57,20 @@ impl Default for Config {
 impl Config {
     /// What a member waits that has come back `flaps` times.
     pub(super) fn rejoin_wait(&self, flaps: u32) -> Duration {
-        match flaps.checked_sub(1) {
-            None => Duration::ZERO,
-            Some(doublings) => {
-                self.flap_wait_min.saturating_mul(2_u32.saturating_pow(doublings)).min(self.flap_wait_max)
-            }
-        }
+        doubled(self.flap_wait_min, flaps, self.flap_wait_max)
+    }
+
+    /// How long a node rests that was lost `flaps` times.
+    pub(super) fn rest(&self, flaps: u32) -> Duration {
+        doubled(self.rest_min, flaps, self.rest_max)
+    }
+}
+
+/// `first` for one flap, twice as long for each further one, `most` at most.
+fn doubled(first: Duration, flaps: u32, most: Duration) -> Duration {
+    match flaps.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(doublings) => first.saturating_mul(2_u32.saturating_pow(doublings)).min(most),
     }
 }
 

@@ -23,12 +23,23 @@ pub(super) struct Known {
     pub(super) changed_at: Duration,
     /// How often the member came back without staying long enough to be forgiven.
     pub(super) flaps: u32,
+    /// The past of the link to it.
+    pub(super) link: LinkPast,
 }
 
 impl Known {
     pub(super) fn new(now: Duration, member: Member, state: SwimState, bump: u64, linked: bool) -> Self {
         let present = is_present(state.into(), linked);
-        Self { member, state: state.into(), bump, present, turned_at: now, changed_at: now, flaps: 0 }
+        Self {
+            member,
+            state: state.into(),
+            bump,
+            present,
+            turned_at: now,
+            changed_at: now,
+            flaps: 0,
+            link: LinkPast::default(),
+        }
     }
 
     /// Whether nothing that is heard under `bump` is news: a later one is known, or the member left under it.
@@ -91,6 +102,29 @@ fn is_present(state: MemberState, linked: bool) -> bool {
         MemberState::Alive | MemberState::Suspect => true,
         MemberState::Down => linked,
         MemberState::Left => false,
+    }
+}
+
+/// How often the link to a member was lost lately.
+#[derive(Debug, Default)]
+pub(super) struct LinkPast {
+    /// Counts the returns.
+    pub(super) flaps: u32,
+    up_since: Option<Duration>,
+    was_lost: bool,
+}
+
+impl LinkPast {
+    pub(super) fn up(&mut self, now: Duration) {
+        self.flaps = self.flaps.saturating_add(u32::from(self.was_lost));
+        self.up_since = Some(now);
+    }
+
+    pub(super) fn down(&mut self, now: Duration, config: &Config) {
+        if self.up_since.take().is_some_and(|since| now.saturating_sub(since) >= config.flap_forgiven) {
+            self.flaps = 0;
+        }
+        self.was_lost = true;
     }
 }
 

@@ -2,8 +2,9 @@
 //! into a [`View`] and [`Routes`]. It sends nothing, reads no clock and moves no data: the caller feeds [`Input`]s with
 //! the time since a start of its choice, and runs the [`Effect`]s.
 //!
-//! Two speeds. A link that is up or down decides at once who is *reachable*, and nothing else does. The *ring* changes
-//! slowly: joins are batched, at most one change in 10 s touches a region that is not young, a member that is down
+//! Two speeds. Links decide at once who is *reachable*, and nothing else does: this node's own, and those of its peers,
+//! through which it reaches a node that it cannot see itself. A node that comes back owns nothing for a moment, and longer
+//! each time that most of its peers have lost it. The *ring* changes slowly: joins are batched, at most one change in 10 s touches a region that is not young, a member that is down
 //! leaves only after 10 minutes, never while a link to it lives, and one that flaps waits longer each time.
 //!
 //! Invariants:
@@ -18,12 +19,17 @@
 
 mod config;
 mod known;
+mod links;
+mod reach;
+mod rest;
 mod ring;
 mod routes;
 mod view;
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod reach_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -38,6 +44,9 @@ use farwire_wire::names::{NodeName, RegionName};
 
 pub use self::config::Config;
 use self::known::{Known, RegionAge};
+use self::reach::Reach;
+pub use self::reach::{Told, Way};
+use self::rest::Rest;
 pub use self::routes::Routes;
 pub use self::view::{Member, MemberIndex, REPLICAS, RegionIndex, View, WEIGHT_MAX};
 
@@ -97,8 +106,10 @@ pub enum Input {
     Forget(NodeName),
     /// There is a live authenticated link to this node.
     LinkUp(NodeName),
-    /// There is no link to this node any more.
+    /// There is no link to this node any more, or nothing is heard over it.
     LinkDown(NodeName),
+    /// A linked peer said this of itself. It counts from then on, but only while there is a link.
+    Told(NodeName, Told),
     /// Time has passed: see [`Placement::next_deadline`].
     Tick,
 }
@@ -139,8 +150,10 @@ pub struct MemberStatus {
     pub state: MemberState,
     /// Whether the ring has it now.
     pub in_ring: bool,
-    /// Whether it is this node or there is a live link to it.
+    /// Whether it is this node, there is a live link to it, or there is one to a node that has.
     pub reachable: bool,
+    /// How often the link to it was lost lately.
+    pub link_flaps: u32,
 }
 
 /// Turns SWIM events, links and time into routes; see the [module](self).
@@ -152,7 +165,12 @@ pub struct Placement {
     known: BTreeMap<NodeName, Known>,
     ages: BTreeMap<RegionName, RegionAge>,
     /// The local node and everybody with a live link, members or not.
-    reachable: BTreeSet<NodeName>,
+    linked: BTreeSet<NodeName>,
+    /// What linked peers said last, and those that were linked.
+    told: BTreeMap<NodeName, Told>,
+    /// Until when members that can be reached again own nothing.
+    held: BTreeMap<NodeName, Duration>,
+    rest: Rest,
     /// What the next view is built of; always a subset of `known` by name.
     ring: BTreeMap<NodeName, Member>,
     routes: Arc<Routes>,
@@ -165,16 +183,20 @@ impl Placement {
     #[must_use]
     pub fn new(local: Member, shards: u16, config: Config) -> Self {
         let name = local.name.clone();
-        let reachable = BTreeSet::from([name.clone()]);
+        let linked = BTreeSet::from([name.clone()]);
         let view = Arc::new(View::build(vec![local.clone()], shards));
+        let reach = Reach::new(&view, &local, &linked, &BTreeMap::new(), |_| false);
         let known = Known::new(Duration::ZERO, local.clone(), SwimState::Alive, 0, false);
         Self {
             shards,
             config,
             known: BTreeMap::from([(name.clone(), known)]),
             ages: BTreeMap::new(),
-            routes: Arc::new(Routes::new(view, &reachable)),
-            reachable,
+            routes: Arc::new(Routes::new(Duration::ZERO, view, reach, &local.region, None)),
+            linked,
+            told: BTreeMap::new(),
+            held: BTreeMap::new(),
+            rest: Rest::default(),
             ring: BTreeMap::from([(name, local.clone())]),
             local,
             ring_touched: false,
@@ -193,11 +215,13 @@ impl Placement {
             Input::Forget(name) if name != self.local.name => self.forget(now, &name, effects),
             Input::LinkUp(name) => self.link_up(now, name, effects),
             Input::LinkDown(name) => self.link_down(now, &name),
+            Input::Told(name, told) => self.told(now, name, told),
             Input::Forget(_) | Input::Tick => {}
         }
         self.apply_due_changes(now);
         self.drop_long_gone(now, effects);
-        self.publish(effects);
+        self.end_holds(now);
+        self.publish(now, effects);
     }
 
     /// When to call [`Self::handle`] with [`Input::Tick`] if nothing else happens; `None` when time alone changes
@@ -205,7 +229,8 @@ impl Placement {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let changes = self.due_changes().into_values();
-        changes.chain(self.known.values().filter_map(|known| self.listed_until(known))).min()
+        let listings = self.known.values().filter_map(|known| self.listed_until(known));
+        changes.chain(listings).chain(self.held.values().copied()).chain(self.rest.until()).min()
     }
 
     /// The routes in force, which are those emitted last.
@@ -221,7 +246,8 @@ impl Placement {
             member: known.member.clone(),
             state: known.state,
             in_ring: self.ring.contains_key(name),
-            reachable: self.reachable.contains(name),
+            reachable: self.linked.contains(name) || self.is_routed(name),
+            link_flaps: known.link.flaps,
         };
         self.known.iter().map(status).collect()
     }
@@ -231,7 +257,7 @@ impl Placement {
         if name == self.local.name {
             return;
         }
-        let linked = self.reachable.contains(&name);
+        let linked = self.linked.contains(&name);
         let Some(known) = self.known.get_mut(&name) else {
             return self.join(now, member, state, bump, effects);
         };
@@ -272,7 +298,7 @@ impl Placement {
             return;
         }
         self.ages.entry(member.region.clone()).or_insert_with(|| RegionAge::new(now));
-        let known = Known::new(now, member, state, bump, self.reachable.contains(&name));
+        let known = Known::new(now, member, state, bump, self.linked.contains(&name));
         effects.push(Effect::Member { name: name.clone(), from: None, to: Some(known.state) });
         self.known.insert(name, known);
     }
@@ -301,33 +327,6 @@ impl Placement {
     fn forget(&mut self, now: Duration, name: &NodeName, effects: &mut Vec<Effect>) {
         self.take_out(now, name);
         self.unlist(name, effects);
-    }
-
-    fn link_up(&mut self, now: Duration, name: NodeName, effects: &mut Vec<Effect>) {
-        // Links of nodes that are not members yet are remembered, in number no more than members.
-        let room = self.known.contains_key(&name) || self.reachable.len() < 2 * self.config.members_max;
-        if self.reachable.contains(&name) {
-            return;
-        }
-        if !room {
-            effects.push(Effect::MembersFull { name });
-            return;
-        }
-        self.reachable.insert(name.clone());
-        self.reach_changed(now, &name, true);
-    }
-
-    fn link_down(&mut self, now: Duration, name: &NodeName) {
-        if *name != self.local.name && self.reachable.remove(name) {
-            self.reach_changed(now, name, false);
-        }
-    }
-
-    fn reach_changed(&mut self, now: Duration, name: &NodeName, linked: bool) {
-        self.reach_touched |= self.ring.contains_key(name);
-        if let Some(known) = self.known.get_mut(name) {
-            known.turn(now, linked, &self.config);
-        }
     }
 
     /// Since when the ring should hold something else for this member; `None` when it holds what it should.
@@ -408,6 +407,7 @@ impl Placement {
     /// Drops the record of a member that is not in the ring, and that of its region when it was the last one.
     fn unlist(&mut self, name: &NodeName, effects: &mut Vec<Effect>) {
         let Some(known) = self.known.remove(name) else { return };
+        self.told.remove(name);
         effects.push(Effect::Member { name: name.clone(), from: Some(known.state), to: None });
         self.prune_ages();
     }
@@ -417,22 +417,23 @@ impl Placement {
         self.ages.retain(|region, _| known.values().any(|k| k.member.region == *region));
     }
 
-    fn publish(&mut self, effects: &mut Vec<Effect>) {
+    fn publish(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         let ring_touched = std::mem::take(&mut self.ring_touched);
         let reach_touched = std::mem::take(&mut self.reach_touched);
         if !ring_touched && !reach_touched {
             return;
         }
-        let old = self.routes.view();
+        let old = self.routes.clone();
         let built = ring_touched.then(|| Arc::new(View::build(self.ring.values().cloned().collect(), self.shards)));
         // A weight above the maximum may change without any effect on the ring.
-        let changed = built.filter(|new| new.digest() != old.digest());
+        let changed = built.filter(|new| new.digest() != old.view().digest());
         let digest = changed.as_ref().map(|view| view.digest());
         if digest.is_none() && !reach_touched {
             return;
         }
-        let view = changed.unwrap_or_else(|| Arc::clone(old));
-        self.routes = Arc::new(Routes::new(view, &self.reachable));
+        let view = changed.unwrap_or_else(|| Arc::clone(old.view()));
+        let reach = self.reach(now, &view);
+        self.routes = Arc::new(Routes::new(now, view, reach, &self.local.region, Some(&old)));
         effects.push(Effect::Routes(Arc::clone(&self.routes)));
         effects.extend(digest.map(|digest| Effect::RingChanged { digest }));
     }

@@ -1,14 +1,13 @@
 //! Properties of views, routes and placements over drawn members and histories.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use farwire_wire::ids::{SLOTS, Shard, Slot};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::testing::{World, member, millis, node, secs};
-use super::{Config, Input, Member, MemberIndex, RegionIndex, Routes, SwimState, View};
+use super::testing::{World, member, millis, node, routes, secs};
+use super::{Config, Input, Member, MemberIndex, RegionIndex, SwimState, View};
 
 const REGIONS: [&str; 3] = ["fra", "iad", "sin"];
 
@@ -88,7 +87,7 @@ proptest! {
     fn the_owner_is_the_first_reachable_node(members in members(), cut in any::<u32>()) {
         let reachable: BTreeSet<_> =
             (0..).zip(&members).filter(|(i, _)| cut & (1 << i) == 0).map(|(_, m)| m.name.clone()).collect();
-        let routes = Routes::new(Arc::new(View::build(members, 16)), &reachable);
+        let routes = routes(View::build(members, 16), &reachable);
         let view = routes.view();
         for slot in Slot::all() {
             let mut owners: BTreeMap<_, _> = routes.owners_of(slot).collect();

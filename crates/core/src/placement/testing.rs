@@ -1,10 +1,14 @@
 //! Short ways to make members, inputs and time in this module's tests.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use farwire_wire::ids::Slot;
 use farwire_wire::names::{NodeName, RegionName};
 
-use super::{Config, Effect, Input, Member, MemberState, MemberStatus, Placement, SwimState};
+use super::reach::Reach;
+use super::{Config, Effect, Input, Member, MemberState, MemberStatus, Placement, Routes, SwimState, Told, View, Way};
 
 pub(super) fn node(name: &str) -> NodeName {
     NodeName::parse(name).unwrap()
@@ -12,6 +16,13 @@ pub(super) fn node(name: &str) -> NodeName {
 
 pub(super) fn member(name: &str, region: &str) -> Member {
     Member { name: node(name), region: RegionName::parse(region).unwrap(), weight: 1 }
+}
+
+/// Routes of a node that is no member of `view` and has links to `linked`; nobody rests.
+pub(super) fn routes(view: View, linked: &BTreeSet<NodeName>) -> Routes {
+    let local = member("not-a-member", "nowhere");
+    let reach = Reach::new(&view, &local, linked, &BTreeMap::new(), |_| false);
+    Routes::new(Duration::ZERO, Arc::new(view), reach, &local.region, None)
 }
 
 pub(super) fn secs(secs: u64) -> Duration {
@@ -73,6 +84,38 @@ impl World {
 
     pub(super) fn link_down(&mut self, name: &str) -> Vec<Effect> {
         self.input(Input::LinkDown(node(name)))
+    }
+
+    /// A peer says to whom it has links, whether it rests, and how often it lost this node.
+    pub(super) fn told(&mut self, name: &str, links: &[&str], resting: bool, flaps: u32) -> Vec<Effect> {
+        let links = links.iter().map(|name| node(name)).collect();
+        self.input(Input::Told(node(name), Told { links, resting, flaps }))
+    }
+
+    /// How this node reaches a member of the ring.
+    pub(super) fn way(&self, name: &str) -> String {
+        let routes = self.placement.routes();
+        match routes.view().find(name).map(|member| routes.way(member)) {
+            Some(Way::Via(relay)) => format!("via {}", routes.view().member(relay).name),
+            Some(way) => format!("{way:?}").to_lowercase(),
+            None => "not in the ring".to_owned(),
+        }
+    }
+
+    /// How many slots of region `fra` each member owns.
+    pub(super) fn owned(&self) -> BTreeMap<&str, usize> {
+        let routes = self.placement.routes();
+        let fra = routes.view().region_index(&member("a", "fra").region).unwrap();
+        let mut owned = BTreeMap::new();
+        for owner in Slot::all().filter_map(|slot| routes.owner(fra, slot)) {
+            *owned.entry(routes.view().member(owner).name.as_str()).or_default() += 1;
+        }
+        owned
+    }
+
+    /// Who owns slots of region `fra`, in order of name.
+    pub(super) fn owners(&self) -> String {
+        self.owned().into_keys().collect::<Vec<_>>().join(" ")
     }
 
     /// Lets time pass as a shell would: one tick per deadline, and one at the end.
