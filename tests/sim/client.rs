@@ -8,7 +8,7 @@ use farwire_client::{Client, ConnectOptions, EntryPoint, Event as Yielded, Publi
 use farwire_sim::faults::Host;
 use farwire_sim::history::{Event, History, MessageId};
 use farwire_transport::Socket;
-use farwire_wire::{PublisherId, RegionName};
+use farwire_wire::{NodeName, PublisherId, RegionName};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -79,7 +79,11 @@ fn patterns(wants: &Wants) -> Vec<String> {
 }
 
 fn options(start: &Start) -> ConnectOptions {
-    let entry = |host: Host| EntryPoint::from(format!("{}:{CLIENT_PORT}", host.address));
+    let entry = |host: Host| EntryPoint {
+        address: format!("{}:{CLIENT_PORT}", host.address),
+        node: NodeName::parse(&host.name).ok(),
+        region: RegionName::parse(&host.region).ok(),
+    };
     ConnectOptions::new(node_hosts().into_iter().map(entry))
         .ca_file(files().client_ca())
         .token(files().token())

@@ -3,7 +3,9 @@
 //!
 //! Invariants: a packet's fate depends on the seed, its link and how many packets the link carried before, so that
 //! weather on one link changes nothing on another. Packets of one link keep their order, unless its weather says
-//! otherwise. Faults lose packets and never raise errors. A link that is cut loses what is under way too.
+//! otherwise; those of different links that arrive in one millisecond do so in the order of the links, whoever sent
+//! first: tokio wakes who waits for the same change in random order. Faults lose packets and never raise errors. A link
+//! that is cut loses what is under way too.
 
 mod link;
 mod socket;
@@ -63,19 +65,18 @@ struct State {
     links: BTreeMap<(IpAddr, IpAddr), Link>,
     ports: BTreeMap<SocketAddr, Port>,
     flights: BinaryHeap<Reverse<Flight>>,
-    flown: u64,
     opened: u64,
     counts: Counts,
-    trace: DefaultHasher,
 }
 
-/// A packet under way, ordered by arrival.
+/// A packet under way, ordered by arrival, then by link.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Flight {
     at: Instant,
-    count: u64,
     from: SocketAddr,
     to: SocketAddr,
+    /// Its number on its link.
+    count: u64,
     packet: Bytes,
 }
 
@@ -89,10 +90,8 @@ impl Net {
             links: BTreeMap::new(),
             ports: BTreeMap::new(),
             flights: BinaryHeap::new(),
-            flown: 0,
             opened: 0,
             counts: Counts::default(),
-            trace: DefaultHasher::new(),
         };
         let net = Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), begun: Instant::now() });
         drop(tokio::spawn(net.clone().carry()));
@@ -136,10 +135,12 @@ impl Net {
         self.lock().counts
     }
 
-    /// A digest of the time, link, size and fate of every packet so far.
+    /// A digest of the time, size and fate of every packet so far, link by link.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.lock().trace.finish()
+        let mut digest = DefaultHasher::new();
+        self.lock().links.iter().for_each(|(ends, link)| (ends, link.trace.finish()).hash(&mut digest));
+        digest.finish()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -182,9 +183,13 @@ impl State {
     fn send(&mut self, begun: Instant, number: u64, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {
         let now = Instant::now();
         self.counts.sent += 1;
-        let alive = self.ports.get(&from).is_some_and(|port| port.number == number);
-        let fate = if alive { self.link(from.ip(), to.ip()).fate(now) } else { Fate::Cut };
-        (now - begun, from, to, packet.len(), fate).hash(&mut self.trace);
+        if self.ports.get(&from).is_none_or(|port| port.number != number) {
+            self.counts.cut += 1;
+            return false;
+        }
+        let link = self.link(from.ip(), to.ip());
+        let (count, fate) = (link.carried, link.fate(now));
+        (now - begun, from, to, packet.len(), fate).hash(&mut link.trace);
         match fate {
             Fate::Cut => self.counts.cut += 1,
             Fate::Lost => self.counts.lost += 1,
@@ -192,11 +197,8 @@ impl State {
                 let at = now + after;
                 let packet = Bytes::copy_from_slice(packet);
                 let is_next = self.flights.peek().is_none_or(|Reverse(next)| at < next.at);
-                for _ in 0..copies {
-                    self.flown += 1;
-                    let flight = Flight { at, count: self.flown, from, to, packet: packet.clone() };
-                    self.flights.push(Reverse(flight));
-                }
+                let flight = || Reverse(Flight { at, from, to, count, packet: packet.clone() });
+                self.flights.extend((0..copies).map(|_| flight()));
                 return is_next;
             }
         }

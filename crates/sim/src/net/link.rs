@@ -63,6 +63,10 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) weather: Weather,
+    /// How many packets were handed in.
+    pub(super) carried: u64,
+    /// What was hashed of them.
+    pub(super) trace: DefaultHasher,
     delay: Duration,
     rng: StdRng,
     last_arrival: Option<Instant>,
@@ -73,11 +77,12 @@ impl Link {
         let mut own = DefaultHasher::new();
         (seed, from, to).hash(&mut own);
         let rng = StdRng::seed_from_u64(own.finish());
-        Self { weather: Weather::default(), delay, rng, last_arrival: None }
+        Self { weather: Weather::default(), carried: 0, trace: DefaultHasher::new(), delay, rng, last_arrival: None }
     }
 
     /// Decides about the next packet. Draws as many numbers whatever the weather: a change of it leaves the later ones as they are.
     pub(super) fn fate(&mut self, now: Instant) -> Fate {
+        self.carried += 1;
         let [lost, doubled, jitter, shuffled] = self.rng.random::<[f64; 4]>();
         let Weather { cut, loss, doubled: share_doubled, slower, shuffled: shuffle } = self.weather;
         if cut {
