@@ -11,7 +11,6 @@ use std::sync::{Mutex, Once};
 use std::time::Instant;
 
 use farwire_sim::history::{self, Record};
-use farwire_sim::world;
 
 /// What a run leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// # Panics
 /// When the runtime cannot be built, or `life` panics.
 pub fn run<T>(life: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime of one thread needs nothing that could be missing").block_on(life)
 }
 
