@@ -29,6 +29,7 @@ mod tail;
 mod throttle;
 mod topology;
 mod upkeep;
+mod watchdog;
 
 pub use config::Config;
 pub use local::Clock;

@@ -37,6 +37,13 @@ pub(crate) struct QueueLabel {
     pub(crate) queue: &'static str,
 }
 
+/// Labels of the watchdog's metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WatchedLabel {
+    /// A loop or a worker of the runtime.
+    pub(crate) watched: String,
+}
+
 macro_rules! metrics {
     ($($field:ident: $type:ty, $name:literal, $help:literal;)*) => {
         /// Every metric of a node.
@@ -81,6 +88,8 @@ metrics! {
     link_queue_bytes: Family<PeerLabel, Gauge>, "link_queue_bytes", "Bytes that wait for a link";
     queue_depth: Family<QueueLabel, Gauge>, "queue_depth", "Items that wait in the queues of a name now";
     queue_shed: Family<QueueLabel, Counter>, "queue_shed", "Items that queues of a name dropped because they were full";
+    watchdog_late: Family<WatchedLabel, Gauge>, "watchdog_late_milliseconds", "How late the next sign of life of a loop is";
+    watchdog_stalls: Family<WatchedLabel, Counter>, "watchdog_stalls", "Times that a loop was late enough for a warning";
     members: Gauge, "members", "Members known, this node included";
     swim_shed: Counter, "swim_shed_messages", "Membership messages dropped because a peer's queue was full or late";
     certificate_expiry_seconds: Family<RoleLabel, Gauge>, "certificate_expiry_seconds", "Seconds until a certificate expires";
@@ -89,6 +98,13 @@ metrics! {
 }
 
 impl Metrics {
+    /// How late a loop is, and how often it was.
+    pub(crate) fn of_loop(&self, name: &str) -> (Gauge, Counter) {
+        let label = WatchedLabel { watched: name.to_owned() };
+        let late = self.watchdog_late.get_or_create(&label).clone();
+        (late, self.watchdog_stalls.get_or_create(&label).clone())
+    }
+
     /// The meter of the queues of a name.
     pub(crate) fn queue(&self, name: QueueName) -> Meter {
         let label = QueueLabel { queue: name.as_str() };

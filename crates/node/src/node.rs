@@ -37,6 +37,7 @@ use crate::router::Router;
 use crate::sessions::Sessions;
 use crate::shared::{BoundAddresses, Keys, Shared};
 use crate::topology::Topology;
+use crate::watchdog::{self, Limits, Pulse, Watch, Watchdog, Watched};
 use crate::{admin, probe, session, upkeep};
 
 /// SWIM messages that wait for membership; their connections wait for room.
@@ -119,6 +120,9 @@ pub enum StartError {
         /// The config's name.
         name: String,
     },
+    /// The system gives no thread for the watchdog.
+    #[error("the watchdog cannot start: {0}; raise the limit of threads of the node's user")]
+    Watchdog(std::io::Error),
     /// The config names a region that the mesh does not have.
     #[error("region {region} is not in the mesh file: its regions are {known:?}")]
     UnknownRegion {
@@ -140,11 +144,15 @@ pub struct Node {
     membership: Option<tokio::task::JoinHandle<()>>,
     stopping: watch::Sender<bool>,
     leave: Option<oneshot::Sender<()>>,
+    /// The loops that a watchdog has to watch.
+    loops: Vec<Watched>,
+    watchdog: Option<Watchdog>,
 }
 
 impl Node {
-    /// Starts a node on real sockets. Must be called within a tokio runtime. Not cancel safe: a start that is dropped
-    /// leaves nothing running, but may have bound its ports.
+    /// Starts a node on real sockets, with a watchdog: when the runtime, one of its workers or a loop of the node is
+    /// stuck for ten seconds, it **aborts the process**. Must be called within a tokio runtime, whose tasks must not
+    /// block. Not cancel safe: a start that is dropped leaves nothing running, but may have bound its ports.
     ///
     /// # Errors
     /// Says which file, certificate or port is at fault and what to do.
@@ -159,10 +167,22 @@ impl Node {
             tls_clock: None,
             rng: rand::make_rng(),
         };
-        Self::start_in(config, surroundings)
+        let mut node = Self::start_in(config, surroundings)?;
+        node.watch(Limits::default()).map_err(StartError::Watchdog)?;
+        Ok(node)
     }
 
-    /// Starts a node in surroundings of the caller's choosing. Must be called within a tokio runtime.
+    fn watch(&mut self, limits: Limits) -> std::io::Result<()> {
+        let (runtime, beating) = watchdog::runtime_pulse();
+        self.tasks.spawn(beating);
+        let workers = tokio::runtime::Handle::current().metrics();
+        let watch = Watch { limits, workers, runtime, loops: self.loops.clone() };
+        self.watchdog = Some(Watchdog::start(watch, &self.shared.metrics)?);
+        Ok(())
+    }
+
+    /// Starts a node in surroundings of the caller's choosing, and without a watchdog: their time may be one of their
+    /// own. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -312,7 +332,11 @@ fn assemble(
     let membership = Membership::new(shared.clone(), &peer_port, shared.addresses.peer, members);
     let mut tasks = JoinSet::new();
     let placed = shared.clone();
-    tasks.spawn(async move { placing.run(&placed.topology, &placed.local, &placed.peers, &placed.events).await });
+    let (placement_pulse, placement_watched) = Pulse::new("placement");
+    let (membership_pulse, membership_watched) = Pulse::new("membership");
+    tasks.spawn(async move {
+        placing.run(&placed.topology, &placed.local, &placed.peers, &placed.events, placement_pulse).await;
+    });
     tasks.spawn(accepting::accept(shared.clone(), peer_port.clone(), inbox));
     tasks.spawn(dialing::run(shared.clone(), peer_port.clone(), dialed));
     if let Some(listener) = admin {
@@ -321,7 +345,7 @@ fn assemble(
     tasks.spawn(upkeep::run(shared.clone()));
     tasks.spawn(probe::run(shared.clone()));
     let sessions = tokio::spawn(session::accept(shared.clone(), client_port.clone(), stopping.subscribe()));
-    let membership = tokio::spawn(membership.run(arrived, left));
+    let membership = tokio::spawn(membership.run(arrived, left, membership_pulse));
     tracing::info!(
         node = %shared.local.name, region = %shared.local.region, client = %shared.addresses.client,
         peer = %shared.addresses.peer, admin = %shared.addresses.admin, "node started"
@@ -335,6 +359,8 @@ fn assemble(
         membership: Some(membership),
         stopping,
         leave: Some(leave),
+        loops: vec![placement_watched, membership_watched],
+        watchdog: None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::events::{Event, Events};
 use crate::local::Local;
 use crate::peers::Peers;
 use crate::queue::{self, Meter};
+use crate::watchdog::Pulse;
 
 pub(crate) use farwire_core::placement::Input as Change;
 
@@ -87,10 +88,19 @@ impl Topology {
 
 impl Placing {
     /// Runs the placement until the node ends. Cancel safe between changes; a change that was begun is applied whole.
-    pub(crate) async fn run(mut self, topology: &Topology, local: &Local, peers: &Peers, events: &Events) {
+    pub(crate) async fn run(
+        mut self,
+        topology: &Topology,
+        local: &Local,
+        peers: &Peers,
+        events: &Events,
+        pulse: Pulse,
+    ) {
         let mut effects = Vec::new();
+        let mut beats = Pulse::ticks();
         peers.set_view(local.clock.now(), topology.routes().view().digest());
         loop {
+            pulse.beat();
             let deadline = self.placement.next_deadline().map(|at| local.clock.instant(at));
             let tick = async {
                 match deadline {
@@ -105,6 +115,7 @@ impl Placing {
                     None => return,
                 },
                 () = tick => Change::Tick,
+                _ = beats.tick() => continue,
             };
             self.placement.handle(local.clock.now(), change, &mut effects);
             topology.members.store(Arc::new(self.placement.members_state()));

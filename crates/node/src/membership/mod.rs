@@ -38,6 +38,7 @@ use crate::peers::{Addresses, Whereabouts};
 use crate::queue;
 use crate::shared::Shared;
 use crate::topology::Change;
+use crate::watchdog::Pulse;
 
 /// How often the node's own state is given to SWIM to spread.
 const STATE_EVERY: Duration = Duration::from_secs(30);
@@ -95,9 +96,16 @@ impl Membership {
     }
 
     /// Runs until told to leave; then says goodbye. Not cancel safe: without the goodbye the others notice by time.
-    pub(crate) async fn run(mut self, mut inbox: queue::Receiver<Arrived>, mut leave: oneshot::Receiver<()>) {
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: queue::Receiver<Arrived>,
+        mut leave: oneshot::Receiver<()>,
+        pulse: Pulse,
+    ) {
         let mut own_state = tokio::time::interval(STATE_EVERY);
+        let mut beats = Pulse::ticks();
         loop {
+            pulse.beat();
             tokio::select! {
                 biased;
                 _ = &mut leave => break,
@@ -108,9 +116,12 @@ impl Membership {
                     let state = farwire_wire::peer::NodeState { links: Vec::new(), ..self.shared.state() };
                     self.log_fault(|membership| membership.swim.add_broadcast(&state.encode()).map(|_| ()));
                 }
+                _ = beats.tick() => continue,
             }
             self.drain().await;
         }
+        // A goodbye may take its time.
+        drop(pulse);
         self.log_fault(|membership| membership.swim.leave_cluster(&mut membership.runtime));
         self.drain().await;
         self.senders.finish(GOODBYE).await;

@@ -16,7 +16,7 @@ const MODULES: &[Row] = &[
     ("fanout", &["rates", "sync", "tail"]),
     ("link", &["admin", "membership", "peers", "queue", "shared", "topology"]),
     ("local", &[]),
-    ("membership", &["config", "directory", "metrics", "peers", "queue", "shared", "throttle", "topology"]),
+    ("membership", &["config", "directory", "metrics", "peers", "queue", "shared", "throttle", "topology", "watchdog"]),
     ("metrics", &["queue"]),
     (
         "node",
@@ -40,6 +40,7 @@ const MODULES: &[Row] = &[
             "shared",
             "topology",
             "upkeep",
+            "watchdog",
         ],
     ),
     ("peers", &["queue", "sync"]),
@@ -71,8 +72,9 @@ const MODULES: &[Row] = &[
     ("sync", &[]),
     ("tail", &[]),
     ("throttle", &["sync"]),
-    ("topology", &["events", "local", "peers", "queue"]),
+    ("topology", &["events", "local", "peers", "queue", "watchdog"]),
     ("upkeep", &["metrics", "shared"]),
+    ("watchdog", &["metrics", "queue"]),
 ];
 
 /// A module and all that it may use.
