@@ -11,7 +11,7 @@ use farwire_transport::certs::{self, InitRequest, IssueRequest};
 use farwire_wire::{MeshName, NodeName, RegionName};
 use tempfile::TempDir;
 
-use crate::{http, wait};
+use crate::wait;
 
 /// A mesh whose nodes run in this process.
 pub struct TestMesh {
@@ -121,18 +121,8 @@ log = false
     /// # Panics
     /// When that does not happen within a minute.
     pub async fn settled(&self) {
-        wait::until("all nodes see each other", async || {
-            for (_, _, node) in &self.nodes {
-                let mesh = http::get_json(node.addresses().admin, "/v1/mesh").await;
-                let members = mesh["members"].as_array()?;
-                let settled = members.iter().filter(|m| m["in_ring"] == true && m["reachable"] == true).count();
-                if settled != self.nodes.len() {
-                    return None;
-                }
-            }
-            Some(())
-        })
-        .await;
+        let admins: Vec<_> = self.nodes.iter().map(|(_, _, node)| node.addresses().admin).collect();
+        wait::until_all_see_all(&admins).await;
     }
 
     /// The mesh's files.

@@ -260,12 +260,16 @@ struct Outcome {
 
 /// Shown below the help.
 pub(super) const EXAMPLES: &str = "\
+Each change is done when the command returns: exit code 0 done, 1 the mesh refused, 2 no such place, 5 no mesh is up.
+
 Examples:
   farwire up ctl cut fra sin                         the two regions cannot reach each other
   farwire up ctl cut fra-1 iad --one-way             what fra-1 sends to iad gets lost
+  farwire up ctl cut fra-1 fra-2                     nodes of one region can be cut off too
   farwire up ctl loss fra iad 2.5                    percent of the packets, both ways
   farwire up ctl delay fra iad 200                   milliseconds, each way
-  farwire up ctl heal                                all links are as in the beginning
+  farwire up ctl heal                                all links are as in the beginning; nodes stay as they are
+  farwire up ctl stop iad-1                          it keeps its ports and answers nothing, until `cont iad-1`
   farwire up ctl kill iad-1
   farwire up ctl restart iad-1 --context /tmp/mesh/mesh.json";
 

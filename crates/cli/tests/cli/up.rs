@@ -98,6 +98,26 @@ fn what_is_not_built_or_not_there_is_refused_with_its_exit_code() {
     mesh.stop();
 }
 
+#[test]
+fn a_node_is_stopped_and_goes_on_is_killed_and_returns_as_another_process() {
+    let mesh = Mesh::start("--wan none --regions fra");
+    let exit = |change: &str| mesh.command(&format!("up ctl {change}")).output().expect("started").status.code();
+    let first = mesh.node("fra-1").pid;
+    assert_eq!(exit("stop fra-1"), Some(0));
+    wait_until("the process is stopped", || state_of(first) == Some('T'));
+    assert_eq!(exit("cont fra-1"), Some(0));
+    wait_until("the process goes on", || state_of(first).is_some_and(|state| state != 'T'));
+    assert_eq!(exit("stop fra-1"), Some(0));
+    assert_eq!((exit("kill fra-1"), state_of(first)), (Some(0), None), "gone when the command returns");
+    assert_eq!((exit("kill fra-1"), exit("stop fra-1"), exit("cont fra-1")), (Some(0), Some(1), Some(1)));
+    assert_eq!(exit("restart fra-1"), Some(0));
+    let second = mesh.node("fra-1").pid;
+    assert!(second != first && state_of(second).is_some(), "mesh.json has the new process");
+    mesh.run("pub live.a hello");
+    assert_eq!((exit("restart fra-2"), exit("cut fra mars")), (Some(2), Some(2)));
+    mesh.stop();
+}
+
 /// A subscriber that is in force, and its lines.
 struct Watcher {
     process: Guard,
@@ -153,6 +173,12 @@ fn pids(context: &Value) -> Vec<Pid> {
 
 /// Whether the process has ended; one that nobody has waited for yet counts as ended.
 fn is_gone(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
+    state_of(pid.as_raw_nonzero().get().unsigned_abs()).is_none_or(|state| state == 'Z')
+}
+
+/// One letter, as Linux has them; `None` when there is no such process.
+fn state_of(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything, brackets too.
+    stat.rsplit_once(") ")?.1.chars().next()
 }
