@@ -18,9 +18,11 @@ const ANSWERS: Kind<Bytes> =
     Kind { encode: |json| PeerQuery::encode_answer(json.clone()), decode: PeerQuery::decode_answer };
 
 fn link() -> impl Strategy<Value = LinkState> {
-    (node(), any::<(u32, u64, u64, u64, u64)>()).prop_map(|(peer, counts)| {
+    // No view has the digest 0: it says that none was told.
+    let view = prop::option::of((1..=u64::MAX).prop_map(ViewDigest));
+    (node(), any::<(u32, u64, u64, u64, u64)>(), view).prop_map(|(peer, counts, view)| {
         let (rtt_us, lost_packets, sent_packets, sent_bytes, received_bytes) = counts;
-        LinkState { peer, rtt_us, lost_packets, sent_packets, sent_bytes, received_bytes }
+        LinkState { peer, rtt_us, lost_packets, sent_packets, sent_bytes, received_bytes, view }
     })
 }
 
@@ -71,6 +73,7 @@ fn frame() -> impl Strategy<Value = PeerFrame> {
         interest().prop_map(PeerFrame::Interest),
         any::<u64>().prop_map(PeerFrame::InterestAck),
         Just(PeerFrame::Leaving),
+        any::<u64>().prop_map(|view| PeerFrame::ViewAnswer(ViewDigest(view))),
         error().prop_map(PeerFrame::Error),
     ]
 }
