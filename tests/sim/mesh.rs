@@ -14,6 +14,7 @@ use farwire_sim::net::{Delays, Net, Weather};
 use farwire_transport::Socket;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::client::{SimClient, Start, Wants};
@@ -32,6 +33,7 @@ pub(crate) struct Mesh {
     nodes: BTreeMap<String, Node>,
     clients: BTreeMap<String, SimClient>,
     faults: Vec<Fault>,
+    leaving: JoinSet<()>,
 }
 
 impl Mesh {
@@ -46,6 +48,7 @@ impl Mesh {
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
             faults: Vec::new(),
+            leaving: JoinSet::new(),
         };
         for host in node_hosts() {
             mesh.start_node(&host.name);
@@ -73,31 +76,31 @@ impl Mesh {
         self.clients.insert(name.to_owned(), client);
     }
 
-    /// From now on nothing is wrong, and the invariants hold after a while.
-    pub(crate) fn calm(&mut self) {
-        for fault in self.faults.clone() {
-            self.end(&fault);
-        }
-        self.history.note(Event::Calm);
+    /// Everybody is there: from now on the invariants hold.
+    pub(crate) fn begun(&self) {
+        self.history.note(Event::Begun);
     }
 
     /// Something goes wrong.
     pub(crate) fn begin(&mut self, fault: Fault) {
-        self.history.note(Event::Fault(fault.to_string()));
-        if let Fault::Crash(node) = &fault {
-            self.crash(node);
+        let way_around = fault.has_a_way_around(&node_hosts());
+        self.history.note(Event::Fault { what: fault.to_string(), way_around });
+        match &fault {
+            Fault::Crash(node) => self.crash(node),
+            Fault::Leave(node) => self.leave(node),
+            _ => {}
         }
         self.faults.push(fault);
         self.set_weather();
     }
 
-    /// It is over. A node that crashed is started; nothing happens if the fault is over already.
+    /// It is over. A node that is gone comes back, unless it is gone for another reason too.
     pub(crate) fn end(&mut self, fault: &Fault) {
-        let Some(at) = self.faults.iter().position(|other| other == fault) else { return };
+        let at = self.faults.iter().position(|other| other == fault).expect("the fault has begun");
         self.faults.remove(at);
         self.history.note(Event::Mended(fault.to_string()));
-        if let Fault::Crash(node) = fault
-            && !self.faults.contains(fault)
+        if let Fault::Crash(node) | Fault::Leave(node) = fault
+            && !self.faults.iter().any(|other| matches!(other, Fault::Crash(n) | Fault::Leave(n) if n == node))
         {
             self.start_node(node);
         }
@@ -122,12 +125,6 @@ impl Mesh {
     /// How a node that runs sees the mesh.
     pub(crate) fn sight(&self, node: &str) -> Sight {
         self.nodes[node].sight()
-    }
-
-    /// Stops a node in good order.
-    pub(crate) async fn stop(&mut self, node: &str) {
-        let running = self.nodes.remove(node).expect("the node runs");
-        running.shutdown().await;
     }
 
     /// Starts a node that does not run.
@@ -210,6 +207,13 @@ impl Mesh {
         let address = self.host(node).address;
         self.net.unplug(address);
         drop(self.nodes.remove(node));
+    }
+
+    /// It is given its time to say goodbye, while the story goes on.
+    fn leave(&mut self, node: &str) {
+        if let Some(running) = self.nodes.remove(node) {
+            self.leaving.spawn(running.shutdown());
+        }
     }
 
     fn host(&self, name: &str) -> &Host {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -27,6 +28,8 @@ pub struct Host {
 pub enum Fault {
     /// The node is gone without a word, and comes back with nothing in memory.
     Crash(String),
+    /// The node leaves in good order, and comes back later.
+    Leave(String),
     /// Nothing passes between two hosts.
     Cut(String, String),
     /// Nothing passes from the first host to the second; the way back is open.
@@ -48,7 +51,7 @@ impl Fault {
         let pair = |a: &str, b: &str| from.name == a && to.name == b;
         let leaves = |region: &str| (from.region == region) != (to.region == region);
         let cut = match self {
-            Self::Crash(_) => false,
+            Self::Crash(_) | Self::Leave(_) => false,
             Self::Cut(a, b) => pair(a, b) || pair(b, a),
             Self::OneWay(a, b) => pair(a, b),
             Self::Alone(host) => from.name == *host || to.name == *host,
@@ -61,10 +64,26 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether the mesh must find a way around the fault while it lasts, if nothing else is wrong: everybody hears
+    /// everybody, if need be over another node.
+    #[must_use]
+    pub fn has_a_way_around(&self, nodes: &[Host]) -> bool {
+        let is_node = |name: &String| nodes.iter().any(|node| node.name == *name);
+        match self {
+            Self::Crash(_) | Self::Leave(_) => true,
+            Self::Cut(a, b) | Self::OneWay(a, b) => is_node(a) && is_node(b),
+            Self::Alone(host) | Self::Mute(host) => is_node(host),
+            Self::Split(_) | Self::Storm(..) => false,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crash(node) => write!(f, "{node} crashes"),
+            Self::Leave(node) => write!(f, "{node} leaves"),
             Self::Cut(a, b) => write!(f, "{a} and {b} are cut"),
             Self::OneWay(a, b) => write!(f, "{a} is not heard by {b}"),
             Self::Alone(host) => write!(f, "{host} is alone"),
@@ -93,44 +112,53 @@ pub struct Planned {
     pub fault: Fault,
 }
 
-/// Draws `count` faults from `seed` that begin and end between `from` and `until`, in the order of their beginning.
+/// Draws `count` faults from `seed` that begin and end within a time of the run, in milliseconds, in the order of their
+/// beginning. They come as they like, several at once.
 ///
 /// # Panics
 /// Without nodes or without time.
 #[must_use]
-pub fn draw(
-    seed: u64,
-    count: usize,
-    nodes: &[Host],
-    clients: &[Host],
-    from: Duration,
-    until: Duration,
-) -> Vec<Planned> {
+pub fn draw_many(seed: u64, count: u64, nodes: &[Host], clients: &[Host], within_ms: Range<u64>) -> Vec<Planned> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut plan: Vec<Planned> = (0..count).map(|_| draw_one(&mut rng, nodes, clients, from, until)).collect();
+    let mut draw = || {
+        let at = rng.random_range(within_ms.clone());
+        let until = (at + rng.random_range(LASTS_MS)).min(within_ms.end);
+        let fault = draw_fault(&mut rng, nodes, clients);
+        Planned { at: Duration::from_millis(at), until: Duration::from_millis(until), fault }
+    };
+    let mut plan: Vec<Planned> = (0..count).map(|_| draw()).collect();
     plan.sort_by_key(|planned| planned.at);
     plan
 }
 
-fn draw_one(rng: &mut StdRng, nodes: &[Host], clients: &[Host], from: Duration, until: Duration) -> Planned {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let at = Duration::from_millis(rng.random_range(millis(from)..millis(until)));
-    let lasts = Duration::from_millis(rng.random_range(LASTS_MS));
-    Planned { at, until: (at + lasts).min(until), fault: draw_fault(rng, nodes, clients) }
+/// Draws a fault that the mesh must find a way around.
+///
+/// # Panics
+/// Without nodes.
+#[must_use]
+pub fn draw_one(seed: u64, nodes: &[Host]) -> Fault {
+    let mut rng = StdRng::seed_from_u64(seed);
+    loop {
+        let fault = draw_fault(&mut rng, nodes, &[]);
+        if fault.has_a_way_around(nodes) {
+            return fault;
+        }
+    }
 }
 
 fn draw_fault(rng: &mut StdRng, nodes: &[Host], clients: &[Host]) -> Fault {
     let node = one_of(rng, nodes);
     let others: Vec<Host> = nodes.iter().filter(|other| other.name != node.name).cloned().collect();
     let other = if others.is_empty() { node.clone() } else { one_of(rng, &others) };
-    match rng.random_range(0..10) {
+    match rng.random_range(0..11) {
         0..3 => Fault::Crash(node.name),
-        3 => Fault::Cut(node.name, other.name),
-        4 => Fault::OneWay(node.name, other.name),
-        5 => Fault::Alone(node.name),
-        6 => Fault::Mute(node.name),
-        7 => Fault::Split(node.region),
-        8 => Fault::Storm(node.region, storm(rng)),
+        3 => Fault::Leave(node.name),
+        4 => Fault::Cut(node.name, other.name),
+        5 => Fault::OneWay(node.name, other.name),
+        6 => Fault::Alone(node.name),
+        7 => Fault::Mute(node.name),
+        8 => Fault::Split(node.region),
+        9 => Fault::Storm(node.region, storm(rng)),
         _ if clients.is_empty() => Fault::Crash(node.name),
         _ => Fault::Alone(one_of(rng, clients).name),
     }
@@ -151,7 +179,7 @@ fn storm(rng: &mut StdRng) -> Weather {
 }
 
 /// From what QUIC does not even notice to what SWIM calls a death.
-const LASTS_MS: std::ops::Range<u64> = 300..15_000;
+const LASTS_MS: Range<u64> = 300..15_000;
 
 #[cfg(test)]
 mod tests {
@@ -182,13 +210,24 @@ mod tests {
     #[test]
     fn a_schedule_is_the_same_for_the_same_seed_and_ends_in_time() {
         let (nodes, clients) = ([host("a", 1), host("b", 2)], [host("p", 1)]);
-        let (from, until) = (Duration::from_secs(10), Duration::from_secs(40));
-        let plan = |seed| draw(seed, 8, &nodes, &clients, from, until);
+        let plan = |seed| draw_many(seed, 8, &nodes, &clients, 10_000..40_000);
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));
         assert!(plan(1).is_sorted_by_key(|planned| planned.at));
         for planned in (0..50).flat_map(plan) {
-            assert!(from <= planned.at && planned.at < planned.until && planned.until <= until, "{planned:?}");
+            let is_within = planned.at.as_secs() >= 10 && planned.until.as_secs() <= 40;
+            assert!(is_within && planned.at < planned.until, "{planned:?}");
         }
+    }
+
+    #[test]
+    fn there_is_a_way_around_one_node_and_none_around_a_split() {
+        let nodes = [host("a", 1), host("b", 2)];
+        let [a, p] = ["a", "p"].map(str::to_owned);
+        assert!(Fault::Alone(a.clone()).has_a_way_around(&nodes));
+        assert!(!Fault::Alone(p.clone()).has_a_way_around(&nodes), "a client that is cut off hears nobody");
+        assert!(!Fault::Cut(a, p).has_a_way_around(&nodes));
+        assert!(!Fault::Split("r1".to_owned()).has_a_way_around(&nodes));
+        assert!((0..50).all(|seed| draw_one(seed, &nodes).has_a_way_around(&nodes)));
     }
 }

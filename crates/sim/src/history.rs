@@ -62,12 +62,17 @@ pub enum Event {
     Down(Arc<str>, String),
     /// The client or its subscription ended by itself.
     Ended(Arc<str>, String),
+    /// Everybody is there: from now on the invariants hold, unless something is wrong.
+    Begun,
     /// Something goes wrong from now on.
-    Fault(String),
+    Fault {
+        /// What.
+        what: String,
+        /// Whether the mesh must find a way around it.
+        way_around: bool,
+    },
     /// This is over.
     Mended(String),
-    /// From now on nothing is wrong.
-    Calm,
 }
 
 /// An event with the time since the start of the run.
@@ -124,19 +129,27 @@ impl History {
     }
 }
 
-/// The times in which nothing was wrong and had not been for `settle`, up to `end`.
+/// The times up to `end` in which everything must work: nothing is wrong, or one thing that there is a way around, and
+/// that has been so for `settle`.
 #[must_use]
 pub fn quiet(records: &[Record], settle: Duration, end: Duration) -> Vec<Range<Duration>> {
     let mut quiet = Vec::new();
-    let mut calm_since = None;
-    for record in records {
-        match record.event {
-            Event::Calm => calm_since = calm_since.or(Some(record.at)),
-            Event::Fault(_) => quiet.extend(calm_since.take().map(|since| since + settle..record.at)),
-            _ => {}
+    let mut wrong: Vec<(&str, bool)> = Vec::new();
+    let mut works_since = None;
+    for Record { at, event } in records {
+        match event {
+            Event::Begun => {}
+            Event::Fault { what, way_around } => wrong.push((what, *way_around)),
+            Event::Mended(what) => {
+                let place = wrong.iter().position(|(other, _)| other == what);
+                place.map(|place| wrong.remove(place));
+            }
+            _ => continue,
         }
+        quiet.extend(works_since.take().map(|since| since + settle..*at));
+        works_since = matches!(wrong.as_slice(), [] | [(_, true)]).then_some(*at);
     }
-    quiet.extend(calm_since.map(|since| since + settle..end));
+    quiet.extend(works_since.map(|since| since + settle..end));
     quiet.retain(|period| !period.is_empty());
     quiet
 }
@@ -160,9 +173,9 @@ impl fmt::Display for Event {
             Self::Up(who, node) => write!(f, "{who} is with {node}"),
             Self::Down(who, why) => write!(f, "{who} has no session: {why}"),
             Self::Ended(who, why) => write!(f, "{who} ended: {why}"),
-            Self::Fault(what) => write!(f, "--- {what}"),
+            Self::Begun => write!(f, "--- begun"),
+            Self::Fault { what, .. } => write!(f, "--- {what}"),
             Self::Mended(what) => write!(f, "--- over: {what}"),
-            Self::Calm => write!(f, "--- calm"),
         }
     }
 }
@@ -184,21 +197,31 @@ mod tests {
         }
     }
 
+    fn fault(what: &str) -> Event {
+        Event::Fault { what: what.to_owned(), way_around: what.starts_with("crash") }
+    }
+
+    fn mended(what: &str) -> Event {
+        Event::Mended(what.to_owned())
+    }
+
+    /// The quiet periods of a run of 60 s that settles in 8 s.
+    fn quiet_seconds(events: &[(u64, Event)]) -> Vec<Range<u64>> {
+        let records: Vec<_> = events.iter().map(|(seconds, event)| at(*seconds, event.clone())).collect();
+        let periods = quiet(&records, Duration::from_secs(8), Duration::from_secs(60));
+        periods.into_iter().map(|period| period.start.as_secs()..period.end.as_secs()).collect()
+    }
+
     #[test]
-    fn quiet_begins_some_time_after_the_calm_and_ends_with_a_fault() {
-        let fault = || Event::Fault("storm".to_owned());
-        let records = [
-            at(1, Event::Calm),
-            at(20, fault()),
-            at(22, fault()),
-            at(30, Event::Calm),
-            at(35, fault()),
-            at(40, Event::Calm),
-        ];
-        let seconds: Vec<_> = quiet(&records, Duration::from_secs(8), Duration::from_secs(60))
-            .into_iter()
-            .map(|period| period.start.as_secs()..period.end.as_secs())
-            .collect();
-        assert_eq!(seconds, [9..20, 48..60]);
+    fn quiet_begins_some_time_after_the_last_fault_is_mended() {
+        let storms = [(1, Event::Begun), (20, fault("a")), (22, fault("b")), (30, mended("a")), (35, mended("b"))];
+        assert_eq!(quiet_seconds(&storms), [9..20, 43..60]);
+    }
+
+    #[test]
+    fn one_fault_with_a_way_around_is_quiet_and_two_are_not() {
+        let crashes = [(1, Event::Begun), (10, fault("crash a")), (30, fault("crash b")), (45, mended("crash a"))];
+        assert_eq!(quiet_seconds(&crashes), [9..10, 18..30, 53..60]);
+        assert_eq!(quiet_seconds(&[(1, Event::Begun), (5, fault("storm"))]), [] as [Range<u64>; 0]);
     }
 }
