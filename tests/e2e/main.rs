@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod entry_list;
+mod failover;
 mod leaving;
+mod moving;
 mod python;
 mod views;
 mod volatile;

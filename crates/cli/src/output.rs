@@ -62,7 +62,12 @@ pub(crate) fn status_text(status: &Status) -> Option<String> {
     match status {
         Status::Connected { node, region } => Some(format!("connected: {node} in {region}")),
         Status::Reconnecting { attempt, reason } => Some(format!("reconnecting, attempt {attempt}: {reason}")),
-        Status::Resumed { node, region, .. } => Some(format!("resumed: {node} in {region}")),
+        Status::Resumed { node, region, gaps } => {
+            let gap = gaps.iter().map(|gap| gap.lasted.as_secs_f64()).reduce(f64::max);
+            let gap = gap
+                .map(|seconds| format!("; what was published in the {seconds:.1} s without a session may be missing"));
+            Some(format!("resumed: {node} in {region}{}", gap.unwrap_or_default()))
+        }
         Status::Closed { .. } => None,
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use farwire_transport::stream::FrameReader;
 use farwire_wire::client::{GoAway, ServerBody, ServerFrame};
+use farwire_wire::{NodeName, RegionName};
 use rand::RngExt;
 use tokio::time::Instant;
 
 use crate::connect::Connector;
+use crate::entry_points::EntryPoint;
 use crate::session::{End, SharedLedger};
 use crate::status::{Status, StatusBoard};
 
@@ -22,14 +24,19 @@ pub(crate) struct Answers<'a> {
     connector: &'a mut Connector,
     ledger: &'a SharedLedger,
     board: &'a StatusBoard,
-    /// What to announce when every subscription is in force again.
-    resumed: Option<Status>,
+    /// Where the client is again, to be announced when every subscription is in force again.
+    resumed: Option<(NodeName, RegionName)>,
     leave: Option<Leave>,
 }
 
-struct Leave {
-    from: Instant,
-    reason: Arc<str>,
+/// The node's wish that the client goes elsewhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Leave {
+    /// Not before.
+    pub(crate) from: Instant,
+    pub(crate) reason: Arc<str>,
+    /// Where to rather; nowhere in particular if there are none.
+    pub(crate) alternatives: Vec<EntryPoint>,
 }
 
 impl<'a> Answers<'a> {
@@ -38,9 +45,14 @@ impl<'a> Answers<'a> {
         connector: &'a mut Connector,
         ledger: &'a SharedLedger,
         board: &'a StatusBoard,
-        resumed: Option<Status>,
+        resumed: Option<(NodeName, RegionName)>,
     ) -> Self {
         Self { reader, connector, ledger, board, resumed, leave: None }
+    }
+
+    /// What the node has wished, if it has.
+    pub(crate) fn into_leave(self) -> Option<Leave> {
+        self.leave
     }
 
     /// Takes answers until the session ends. Cancel safe.
@@ -70,7 +82,11 @@ impl<'a> Answers<'a> {
 
     fn take_one(&mut self, frame: ServerFrame) -> Option<End> {
         match frame.body {
-            ServerBody::PublishAck { first, level } => self.ledger.lock().acked(first, frame.request, level),
+            ServerBody::PublishAck { first, level } => {
+                if self.ledger.lock().acked(first, frame.request, level) {
+                    self.ledger.room.notify_one();
+                }
+            }
             ServerBody::SubscribeOk { pending_regions } => {
                 self.ledger.lock().in_force(frame.request, pending_regions);
                 self.announce_if_resumed();
@@ -81,6 +97,7 @@ impl<'a> Answers<'a> {
                 if let Err(error) = refused {
                     return Some(End::lost(error));
                 }
+                self.ledger.room.notify_one();
                 self.announce_if_resumed();
             }
             ServerBody::GoAway(go_away) => self.go_away(go_away),
@@ -91,19 +108,25 @@ impl<'a> Answers<'a> {
         None
     }
 
-    fn announce_if_resumed(&mut self) {
-        if self.resumed.is_some() && self.ledger.lock().is_resumed() {
-            self.resumed.take().into_iter().for_each(|status| self.board.announce(status));
+    /// Announces the new session once every subscription is in force again.
+    pub(crate) fn announce_if_resumed(&mut self) {
+        let ledger = self.ledger.lock();
+        if ledger.is_resumed()
+            && let Some((node, region)) = self.resumed.take()
+        {
+            let gaps = ledger.gaps(Instant::now());
+            self.board.announce(Status::Resumed { node, region, gaps });
         }
     }
 
     fn go_away(&mut self, go_away: GoAway) {
         let jitter = Duration::from_millis(go_away.jitter_ms.into()).mul_f64(self.connector.rng.random());
         let wait = Duration::from_millis(go_away.retry_after_ms.into()) + jitter;
+        let alternatives = go_away.alternatives.iter().cloned().map(EntryPoint::from).collect();
         self.connector.entry_points.learn_also(go_away.alternatives);
         tracing::info!(wait_ms = wait.as_millis(), "the node asks to go elsewhere");
         let reason = format!("the node asked to go elsewhere: {}", go_away.reason).into();
-        self.leave = Some(Leave { from: Instant::now() + wait.min(LEAVE_MAX), reason });
+        self.leave = Some(Leave { from: Instant::now() + wait.min(LEAVE_MAX), reason, alternatives });
     }
 
     /// A session is left when nothing is under way, or when its acks take too long.
@@ -112,7 +135,7 @@ impl<'a> Answers<'a> {
         let now = Instant::now();
         let idle = self.ledger.lock().publishes_in_flight() == 0;
         let due = (now >= leave.from && idle) || now >= leave.from + ACKS_TIMEOUT;
-        due.then(|| End::Moved(Arc::clone(&leave.reason)))
+        due.then(|| End::Lost(Arc::clone(&leave.reason)))
     }
 
     fn next_look(&self) -> Option<Instant> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use farwire_transport::endpoint::Dialer;
 use farwire_wire::{ChannelName, ClientId, Filter, NodeName, Pattern, PublisherId, RegionName, SessionId};
 use rand::RngExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,7 +17,7 @@ use crate::error::{ConnectError, PublishError, SubscribeError};
 use crate::options::ConnectOptions;
 use crate::publisher::{Ack, PendingAck, Publisher};
 use crate::session::{Session, Shared};
-use crate::standing::{COMMANDS_MAX, Command, Phase, Standing, Stay, Wanted, current_stay};
+use crate::standing::{COMMANDS_MAX, Command, InFlight, Phase, Standing, Stay, Wanted, current_stay};
 use crate::status::{Status, StatusBoard, StatusChanges};
 use crate::subscription::{Subscription, pair};
 
@@ -38,6 +39,7 @@ pub(crate) struct Handle {
     standing: watch::Receiver<Standing>,
     board: Arc<StatusBoard>,
     entry_points: watch::Receiver<Vec<EntryPoint>>,
+    dialer: Dialer,
     closing: watch::Sender<bool>,
 }
 
@@ -58,17 +60,25 @@ impl Client {
         let entry_points = connector.entry_points.told();
         let welcome = &established.welcome;
         let connected = Status::Connected { node: welcome.node.clone(), region: welcome.region.clone() };
-        let stay = Stay::new(welcome.clone(), established.connection.clone(), options.in_flight_max);
+        let stay = Arc::new(Stay { welcome: welcome.clone(), connection: established.connection.clone() });
+        let in_flight_max = options.in_flight_max.min(welcome.limits.publishes_in_flight_max).max(1);
+        let in_flight = InFlight::new(in_flight_max);
+        let dialer = connector.dialer.clone();
 
         let board = Arc::new(StatusBoard::new(connected));
         let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);
         let (closing, closing_out) = watch::channel(false);
         let (standing_in, standing) = watch::channel(Standing { stay: Arc::clone(&stay), phase: Phase::Up });
-        let shared =
-            Shared { commands: commands_out, closing: closing_out, standing: standing_in, board: Arc::clone(&board) };
-        tokio::spawn(Session::new(connector, shared, options.in_flight_max).run(established, stay));
-        let publisher = Publisher::new(publisher_id, options.ack_level, commands.clone(), standing.clone());
-        Ok(Self { handle: Arc::new(Handle { publisher, commands, standing, board, entry_points, closing }) })
+        let shared = Shared {
+            commands: commands_out,
+            closing: closing_out,
+            standing: standing_in,
+            board: Arc::clone(&board),
+            in_flight: in_flight.clone(),
+        };
+        tokio::spawn(Session::new(connector, shared).run(established, stay));
+        let publisher = Publisher::new(publisher_id, options.ack_level, commands.clone(), standing.clone(), in_flight);
+        Ok(Self { handle: Arc::new(Handle { publisher, commands, standing, board, entry_points, dialer, closing }) })
     }
 
     /// Publishes `payload` to `channel` and waits for the ack; while reconnecting, for the next session first.
@@ -206,15 +216,22 @@ impl Client {
         self.handle.stay().connection.path_stats().rtt
     }
 
+    /// Moves to a new local UDP socket, for a machine that knows before QUIC does that its network has changed. The session
+    /// lives on, and nothing is lost. Not for clients on a simulated socket.
+    ///
+    /// # Errors
+    /// There is no socket to be had, and the old one stays in use.
+    pub fn rebind(&self) -> std::io::Result<()> {
+        self.handle.dialer.rebind()
+    }
+
     /// Ends the client and its clones: waits for the acks of what is under way, at most 5 s, and tells the node.
     /// Subscriptions end; what is still not acked becomes [`PublishError::Unknown`].
     ///
     /// Cancel safe: a dropped call leaves the client to end with its last handle.
     pub async fn close(self) {
-        let stay = self.handle.stay();
-        let acked = tokio::time::timeout(CLOSE_ACKS_TIMEOUT, stay.in_flight.acquire_many(stay.in_flight_max)).await;
+        let _some_are_not = tokio::time::timeout(CLOSE_ACKS_TIMEOUT, self.handle.publisher.settled()).await;
         self.handle.closing.send_replace(true);
-        drop(acked);
         let mut standing = self.handle.standing.clone();
         drop(standing.wait_for(|standing| matches!(standing.phase, Phase::Closed(_))).await);
     }

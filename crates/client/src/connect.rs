@@ -77,13 +77,19 @@ impl Connector {
         if is_known { Ok(first) } else { Ok(self.go_on(first).await) }
     }
 
-    /// A session after `last`: in the same region if there is no other wish, and on another node if there is one. One
-    /// round: the pauses between reconnects are the caller's.
-    pub(crate) async fn reconnect(&mut self, last: &Welcome) -> Result<Established, ConnectError> {
+    /// Where to be after `last`: in the same region if there is no other wish, and on another node if there is one. A node
+    /// that has asked to leave it comes last of all, and those that it named come first.
+    pub(crate) fn wish_after(&self, last: &Welcome, alternatives: Option<&[EntryPoint]>) -> Wish {
         let region = self.wish.region.clone().unwrap_or_else(|| last.region.clone());
-        let wish = Wish { node: self.wish.node.clone(), region: Some(region), not: Some(last.node.clone()) };
-        let order = self.entry_points.in_order(&wish, Some(&mut self.rng));
-        self.first_of(&order, &wish, 1).await
+        let rather = alternatives.unwrap_or_default().iter().map(|entry| entry.address.clone()).collect();
+        let (node, not) = (self.wish.node.clone(), Some(last.node.clone()));
+        Wish { node, region: Some(region), not, not_is_leaving: alternatives.is_some(), rather }
+    }
+
+    /// The next session. One round over the list, shuffled: the pauses between reconnects are the caller's.
+    pub(crate) async fn reconnect(&mut self, wish: &Wish) -> Result<Established, ConnectError> {
+        let order = self.entry_points.in_order(wish, Some(&mut self.rng));
+        self.first_of(&order, wish, 1).await
     }
 
     /// From the first node to the wished one, of which it has told just now; stays where the wished one does not answer.

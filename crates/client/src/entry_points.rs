@@ -42,8 +42,12 @@ impl From<client::EntryPoint> for EntryPoint {
 pub(crate) struct Wish {
     pub(crate) node: Option<NodeName>,
     pub(crate) region: Option<RegionName>,
-    /// The node that was lost or is leaving: the last of its region to be tried.
+    /// The node that was lost: the last of its region to be tried.
     pub(crate) not: Option<NodeName>,
+    /// That node has asked its clients to go: the last of all to be tried.
+    pub(crate) not_is_leaving: bool,
+    /// Addresses to be tried before all others.
+    pub(crate) rather: Vec<String>,
 }
 
 impl Wish {
@@ -55,6 +59,12 @@ impl Wish {
     /// Whether an entry is where the client would like to be.
     pub(crate) fn wants(&self, entry: &EntryPoint) -> bool {
         self.rank(entry) < 3
+    }
+
+    /// The smaller, the better.
+    fn order(&self, entry: &EntryPoint) -> (bool, bool, u8) {
+        let is_leaving = self.not_is_leaving && self.not.is_some() && self.not == entry.node;
+        (is_leaving, !self.rather.contains(&entry.address), self.rank(entry))
     }
 
     fn rank(&self, entry: &EntryPoint) -> u8 {
@@ -125,7 +135,7 @@ impl EntryPoints {
         if let Some(rng) = shuffle {
             entries.shuffle(rng);
         }
-        entries.sort_by_key(|entry| wish.rank(entry));
+        entries.sort_by_key(|entry| wish.order(entry));
         entries
     }
 }
@@ -158,17 +168,29 @@ mod tests {
 
     #[test]
     fn the_wished_node_comes_first_then_its_region_then_the_rest() {
-        let wish = Wish { node: NodeName::parse("fra-2").ok(), region: RegionName::parse("fra").ok(), not: None };
+        let (node, region) = (NodeName::parse("fra-2").ok(), RegionName::parse("fra").ok());
+        let wish = Wish { node, region, ..Wish::default() };
         assert_eq!(hosts(mesh().in_order(&wish, None)), ["fra-2", "fra-1", "iad-1", "elsewhere"]);
     }
 
     #[test]
     fn a_lost_node_is_the_last_of_its_region_but_before_other_regions() {
-        let wish = Wish { node: None, region: RegionName::parse("fra").ok(), not: NodeName::parse("fra-1").ok() };
+        let (region, not) = (RegionName::parse("fra").ok(), NodeName::parse("fra-1").ok());
+        let wish = Wish { region, not, ..Wish::default() };
         for seed in 0..8 {
             let order = hosts(mesh().in_order(&wish, Some(&mut StdRng::seed_from_u64(seed))));
             assert_eq!(order[..2], ["fra-2", "fra-1"]);
         }
+    }
+
+    #[test]
+    fn a_node_that_leaves_is_the_last_of_all_and_those_that_it_names_come_first() {
+        let (region, not) = (RegionName::parse("fra").ok(), NodeName::parse("fra-1").ok());
+        let leaving = Wish { region, not, not_is_leaving: true, ..Wish::default() };
+        let order = hosts(mesh().in_order(&leaving, None));
+        assert_eq!(order, ["fra-2", "iad-1", "elsewhere", "fra-1"]);
+        let named = Wish { rather: vec!["iad-1:7400".into()], ..leaving };
+        assert_eq!(hosts(mesh().in_order(&named, None)), ["iad-1", "fra-2", "elsewhere", "fra-1"]);
     }
 
     #[test]

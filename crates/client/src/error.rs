@@ -270,7 +270,8 @@ pub enum PublishError {
     /// The node refused; the class of its code says whether to try again.
     #[error("refused: {0}")]
     Refused(WireError),
-    /// The connection was lost before the ack: the message may or may not be delivered.
+    /// The connection was lost before the ack, and there was none in which to ask again in time, or the client has ended
+    /// meanwhile: the message may or may not be delivered.
     #[error("the connection was lost before the ack ({reason}): the message may or may not be delivered")]
     Unknown {
         /// How the connection was lost.

@@ -36,11 +36,18 @@
 //! network, so one that is not read holds up nobody else, and the node tells it later how many messages went by.
 //!
 //! # When the connection is lost
-//! The client reconnects for ever, with growing random pauses, and takes its subscriptions along; [`Client::status`]
-//! tells. Publishes and subscribes wait meanwhile. What volatile channels carry between [`Status::Reconnecting`] and
-//! [`Status::Resumed`] does not arrive, and no [`Event`] says so: an application that must know of the hole watches the
-//! status. A publish whose ack was lost with the connection ends as
-//! [`PublishError::Unknown`]. Only a definite refusal, such as an expired token, ends a client for good.
+//! The client reconnects for ever, with growing random pauses: to another node of the region first, then to any. It takes
+//! its subscriptions along, and [`Client::status`] tells. Calls that publish and subscribe wait meanwhile.
+//!
+//! *Subscriptions*: what volatile channels carry between [`Status::Reconnecting`] and [`Status::Resumed`] does not arrive,
+//! and no [`Event`] says so: the [`Gap`]s of the status do.
+//!
+//! *Publishes* that are not acked are sent again in the next session, under their numbers, in order and before anything
+//! newer. What the mesh had taken is not delivered twice: its nodes know the numbers for a minute, and subscriptions of this
+//! SDK look for themselves, since they may have changed nodes as well. A publish that could not be sent again within 45 s ends
+//! as [`PublishError::Unknown`]: it may or may not be delivered. A volatile message may still be lost on its way, acked or not.
+//!
+//! Only a definite refusal, such as an expired token, ends a client for good; every handle then says why.
 //!
 //! # Cancel safety
 //! Every `async fn` says what dropping its future means. The session lives in a task of its own, so nothing is lost
@@ -59,6 +66,7 @@ mod options;
 mod publisher;
 mod race;
 mod requests;
+mod seen;
 mod session;
 mod standing;
 mod status;
@@ -70,7 +78,7 @@ pub use entry_points::EntryPoint;
 pub use error::{Attempt, AttemptError, ConnectError, OptionsError, PublishError, SubscribeError};
 pub use options::ConnectOptions;
 pub use publisher::{Ack, PendingAck};
-pub use status::{Status, StatusChanges};
+pub use status::{Gap, Status, StatusChanges};
 pub use subscription::{Event, Message, Subscription};
 
 pub use farwire_wire::client::AckLevel;

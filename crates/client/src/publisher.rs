@@ -12,10 +12,10 @@ use bytes::Bytes;
 use farwire_wire::client::{AckLevel, ClientBody, ClientFrame, Publish};
 use farwire_wire::limits::{DATAGRAM_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use farwire_wire::{ChannelName, PublisherId};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::PublishError;
-use crate::standing::{Command, Outgoing, Phase, Standing, Stay, current_stay};
+use crate::standing::{Command, InFlight, Outgoing, Phase, Standing, current_stay};
 
 /// Room for all that an entry carries beside channel and payload, on its whole way.
 const DATAGRAM_OVERHEAD_BYTES: usize = 64;
@@ -61,7 +61,7 @@ impl Future for PendingAck {
     type Output = Result<Ack, PublishError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // What the session dropped unanswered was never sent: see `Ledger::lose`.
+        // What the session dropped unanswered was never sent: the ledger answers the rest.
         Pin::new(&mut self.answer).poll(cx).map(|answer| answer.unwrap_or(Err(PublishError::Closed(None))))
     }
 }
@@ -71,6 +71,7 @@ impl Future for PendingAck {
 pub(crate) struct Publisher {
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Standing>,
+    in_flight: InFlight,
     level: Option<AckLevel>,
     numbering: Mutex<Numbering>,
 }
@@ -81,8 +82,14 @@ impl Publisher {
         level: Option<AckLevel>,
         commands: mpsc::Sender<Command>,
         standing: watch::Receiver<Standing>,
+        in_flight: InFlight,
     ) -> Self {
-        Self { commands, standing, level, numbering: Mutex::new(Numbering::new(id)) }
+        Self { commands, standing, in_flight, level, numbering: Mutex::new(Numbering::new(id)) }
+    }
+
+    /// Waits until every publish is answered. Cancel safe.
+    pub(crate) async fn settled(&self) {
+        drop(self.in_flight.permits.acquire_many(self.in_flight.max).await);
     }
 
     pub(crate) fn id(&self) -> PublisherId {
@@ -91,8 +98,9 @@ impl Publisher {
 
     pub(crate) async fn publish(&self, channel: ChannelName, payload: Bytes) -> Result<PendingAck, PublishError> {
         check_size(&payload, PAYLOAD_BYTES_MAX)?;
-        let (stay, permit) = self.permit().await?;
+        let stay = current_stay(&self.standing).await.map_err(PublishError::Closed)?;
         check_size(&payload, stay.welcome.limits.payload_bytes_max as usize)?;
+        let permit = Arc::clone(&self.in_flight.permits).acquire_owned().await.map_err(|_| self.closed())?;
         let place = self.commands.reserve().await.map_err(|_| self.closed())?;
         let (answer, pending) = oneshot::channel();
         let mut numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,17 +129,6 @@ impl Publisher {
         let mut numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         let body = ClientBody::Publish(numbering.over_datagram(channel, payload));
         Ok(connection.send_datagram(ClientFrame { request: NO_REQUEST, body }.encode_datagram()))
-    }
-
-    /// A session and the right to one more publish on it.
-    async fn permit(&self) -> Result<(Arc<Stay>, OwnedSemaphorePermit), PublishError> {
-        loop {
-            let stay = current_stay(&self.standing).await.map_err(PublishError::Closed)?;
-            // Closed when the session is lost, which the standing has told before.
-            if let Ok(permit) = Arc::clone(&stay.in_flight).acquire_owned().await {
-                return Ok((stay, permit));
-            }
-        }
     }
 
     fn closed(&self) -> PublishError {

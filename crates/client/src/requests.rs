@@ -1,6 +1,6 @@
 //! The session's loop of what goes out: commands become frames, and the frames that are there are written as one batch.
+//! What the last session left comes first: its subscriptions, then its publishes that were not acked.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +9,11 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::ledger::SubscriptionKey;
 use crate::session::{End, SharedLedger};
-use crate::standing::{Command, Outgoing, Stay, Wanted, until_closing};
+use crate::standing::{Command, Wanted, until_closing};
 
 /// Most frames in a batch: 64 of the largest are 4 MiB.
 const BATCH_FRAMES_MAX: usize = 64;
@@ -22,7 +23,6 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Requests<'a> {
     pub(crate) writer: FrameWriter,
     pub(crate) batch: Vec<Bytes>,
-    pub(crate) stay: Arc<Stay>,
     pub(crate) commands: &'a mut mpsc::Receiver<Command>,
     pub(crate) dropped: &'a mut FuturesUnordered<BoxFuture<'static, SubscriptionKey>>,
     pub(crate) closing: &'a mut watch::Receiver<bool>,
@@ -45,47 +45,51 @@ impl Requests<'_> {
 
     async fn send_until_closing(&mut self) -> Result<(), WriteError> {
         loop {
-            self.flush().await?;
+            self.fill();
+            while !self.batch.is_empty() {
+                self.writer.write_batch(&mut self.batch).await?;
+                self.fill();
+            }
             let closing = tokio::select! { biased;
                 Some(key) = self.dropped.next() => { self.unsubscribe(key); false }
                 () = until_closing(self.closing) => true,
+                () = self.ledger.room.notified() => false,
                 command = self.commands.recv() => match command {
-                    Some(command) => { self.take(command).await?; false }
+                    Some(command) => { self.take(command); false }
                     None => true,
                 },
             };
             while self.batch.len() < BATCH_FRAMES_MAX
                 && let Ok(command) = self.commands.try_recv()
             {
-                self.take(command).await?;
+                self.take(command);
             }
+            self.fill();
             if closing && self.batch.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    async fn take(&mut self, command: Command) -> Result<(), WriteError> {
+    fn take(&mut self, command: Command) {
         match command {
-            Command::Publish(outgoing) => self.publish(outgoing).await,
-            Command::Subscribe(wanted) => {
-                self.subscribe(wanted);
-                Ok(())
+            Command::Publish(outgoing) => {
+                self.ledger.lock().publish(outgoing);
+                self.fill();
             }
+            Command::Subscribe(wanted) => self.subscribe(wanted),
         }
     }
 
-    async fn publish(&mut self, mut outgoing: Outgoing) -> Result<(), WriteError> {
-        if !Arc::ptr_eq(outgoing.permit.semaphore(), &self.stay.in_flight) {
-            // It waited since the last session, whose permits count no more. What is in the batch holds permits, too.
-            self.flush().await?;
-            match Arc::clone(&self.stay.in_flight).acquire_owned().await {
-                Ok(permit) => outgoing.permit = permit,
-                Err(_closed) => return Ok(()),
-            }
+    /// Adds the publishes that are due, in their order.
+    fn fill(&mut self) {
+        let mut ledger = self.ledger.lock();
+        let now = Instant::now();
+        while self.batch.len() < BATCH_FRAMES_MAX
+            && let Some(frame) = ledger.due(now)
+        {
+            self.batch.push(frame);
         }
-        self.batch.push(self.ledger.lock().publish(outgoing));
-        Ok(())
     }
 
     fn subscribe(&mut self, wanted: Wanted) {
@@ -103,9 +107,5 @@ impl Requests<'_> {
 
     fn unsubscribe(&mut self, key: SubscriptionKey) {
         self.batch.extend(self.ledger.lock().unsubscribe(key));
-    }
-
-    async fn flush(&mut self) -> Result<(), WriteError> {
-        if self.batch.is_empty() { Ok(()) } else { self.writer.write_batch(&mut self.batch).await }
     }
 }

@@ -4,25 +4,25 @@
 //! While a session stands, four loops run side by side in this one task: answers, requests, delivery streams and
 //! datagrams. The first that ends, ends the session. No loop waits for an application.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use farwire_wire::ErrorCode;
-use farwire_wire::client::Welcome;
+use farwire_wire::{ErrorCode, NodeName, RegionName};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rand::RngExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::answers::Answers;
+use crate::answers::{Answers, Leave};
 use crate::backoff::full_jitter;
 use crate::connect::{Connector, Established};
 use crate::deliveries::{accept_deliveries, take_datagrams};
 use crate::error::ConnectError;
 use crate::ledger::{Ledger, SubscriptionKey};
 use crate::requests::Requests;
-use crate::standing::{Command, Phase, Standing, Stay, until_closing};
+use crate::standing::{Command, InFlight, Phase, Standing, Stay, until_closing};
 use crate::status::{Status, StatusBoard};
 
 /// A session that lasted for this long was a good one: pauses begin anew.
@@ -32,10 +32,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a session ended.
 pub(crate) enum End {
-    /// The connection or the node is gone, or one of them is of no use.
+    /// The connection or the node is gone, or one of them is of no use, or the node asked to go elsewhere.
     Lost(Arc<str>),
-    /// The node asked to go elsewhere, and the time for it has come.
-    Moved(Arc<str>),
     /// The client is to end.
     Closing,
 }
@@ -53,8 +51,8 @@ pub(crate) struct Session {
     closing: watch::Receiver<bool>,
     standing: watch::Sender<Standing>,
     board: Arc<StatusBoard>,
-    in_flight_max: u32,
-    ledger: SharedLedger,
+    in_flight: InFlight,
+    ledger: Arc<SharedLedger>,
     /// Resolves for each subscription that the application has dropped.
     dropped: FuturesUnordered<BoxFuture<'static, SubscriptionKey>>,
     attempt: u32,
@@ -62,11 +60,15 @@ pub(crate) struct Session {
 
 /// The ledger, shared by the loops of one task: never contended, never held over an await.
 #[derive(Debug)]
-pub(crate) struct SharedLedger(Mutex<Ledger>);
+pub(crate) struct SharedLedger {
+    ledger: Mutex<Ledger>,
+    /// Told when a publish that waited for room may be due.
+    pub(crate) room: Notify,
+}
 
 impl SharedLedger {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,14 +78,15 @@ pub(crate) struct Shared {
     pub(crate) closing: watch::Receiver<bool>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) board: Arc<StatusBoard>,
+    pub(crate) in_flight: InFlight,
 }
 
 impl Session {
-    pub(crate) fn new(connector: Connector, shared: Shared, in_flight_max: u32) -> Self {
-        let Shared { commands, closing, standing, board } = shared;
-        let ledger = SharedLedger(Mutex::new(Ledger::new()));
+    pub(crate) fn new(connector: Connector, shared: Shared) -> Self {
+        let Shared { commands, closing, standing, board, in_flight } = shared;
+        let ledger = Arc::new(SharedLedger { ledger: Mutex::new(Ledger::new(in_flight.max)), room: Notify::new() });
         let dropped = FuturesUnordered::new();
-        Self { connector, commands, closing, standing, board, in_flight_max, ledger, dropped, attempt: 0 }
+        Self { connector, commands, closing, standing, board, in_flight, ledger, dropped, attempt: 0 }
     }
 
     /// Runs until the client ends.
@@ -102,49 +105,47 @@ impl Session {
 
     /// Session after session. Returns why there is no further one; `None` when none is wanted.
     async fn live(&mut self, first: Established, stay: Arc<Stay>) -> Option<Arc<ConnectError>> {
-        let mut end = self.serve(first, stay, None).await;
+        let (mut end, mut leave) = self.serve(first, stay, None).await;
         loop {
-            let (reason, pause) = match end {
-                End::Closing => return None,
-                End::Lost(reason) => (reason, true),
-                End::Moved(reason) => (reason, false),
-            };
+            let End::Lost(reason) = end else { return None };
             self.go_down(&reason);
-            let mut closing = self.closing.clone();
+            let (mut closing, ledger) = (self.closing.clone(), Arc::clone(&self.ledger));
             let established = tokio::select! { biased;
                 () = until_closing(&mut closing) => return None,
-                established = self.reconnect(reason, pause) => established,
+                never = give_up_in_time(&ledger) => match never {},
+                established = self.reconnect(reason, leave) => established,
             };
             let established = match established {
                 Ok(established) => established,
                 Err(error) => return Some(Arc::new(error)),
             };
-            let welcome = &established.welcome;
-            let resumed = Status::Resumed { node: welcome.node.clone(), region: welcome.region.clone() };
-            let stay = Stay::new(welcome.clone(), established.connection.clone(), self.in_flight_max);
-            end = self.serve(established, stay, Some(resumed)).await;
+            let welcome = established.welcome.clone();
+            let resumed = (welcome.node.clone(), welcome.region.clone());
+            let stay = Arc::new(Stay { welcome, connection: established.connection.clone() });
+            (end, leave) = self.serve(established, stay, Some(resumed)).await;
         }
     }
 
-    /// One session, until it ends. `resumed` is announced as soon as every subscription is in force again.
-    async fn serve(&mut self, established: Established, stay: Arc<Stay>, mut resumed: Option<Status>) -> End {
+    /// One session, until it ends, and what its node has wished for after it. `resumed` is announced as soon as every
+    /// subscription is in force again.
+    async fn serve(
+        &mut self,
+        established: Established,
+        stay: Arc<Stay>,
+        resumed: Option<(NodeName, RegionName)>,
+    ) -> (End, Option<Leave>) {
         let begun = Instant::now();
         let Established { connection, writer, reader, .. } = established;
         let welcome = &stay.welcome;
         tracing::info!(node = %welcome.node, region = %welcome.region, session = %welcome.session, "session begun");
         // Before the announcement: who hears it asks the client where it is.
         self.standing.send_replace(Standing { stay: Arc::clone(&stay), phase: Phase::Up });
-        let batch = self.ledger.lock().resume();
-        if batch.is_empty()
-            && let Some(status) = resumed.take()
-        {
-            self.board.announce(status);
-        }
+        let batch = self.ledger.lock().resume(stay.welcome.limits.publishes_in_flight_max.clamp(1, self.in_flight.max));
         let mut answers = Answers::new(reader, &mut self.connector, &self.ledger, &self.board, resumed);
+        answers.announce_if_resumed();
         let mut requests = Requests {
             writer,
             batch,
-            stay,
             commands: &mut self.commands,
             dropped: &mut self.dropped,
             closing: &mut self.closing,
@@ -160,28 +161,29 @@ impl Session {
         if begun.elapsed() >= LASTED {
             self.attempt = 0;
         }
-        end
+        (end, answers.into_leave())
     }
 
-    /// Tells everybody that the session is lost: first the standing, then the permits, so that who waits for a permit
-    /// finds the standing changed.
     fn go_down(&mut self, reason: &Arc<str>) {
         self.standing.send_modify(|standing| standing.phase = Phase::Down);
-        self.standing.borrow().stay.in_flight.close();
-        self.ledger.lock().lose(reason);
+        self.ledger.lock().lose(Instant::now(), reason);
     }
 
-    /// Tries until a session stands, for ever; an error is one that no retry would change.
-    async fn reconnect(&mut self, mut reason: Arc<str>, mut pause: bool) -> Result<Established, ConnectError> {
-        let last: Welcome = self.standing.borrow().stay.welcome.clone();
+    /// Tries until a session stands, for ever; an error is one that no retry would change. Who is asked to leave comes when
+    /// it was asked to: the node's jitter stands for ours.
+    async fn reconnect(&mut self, mut reason: Arc<str>, leave: Option<Leave>) -> Result<Established, ConnectError> {
+        let stay = Arc::clone(&self.standing.borrow().stay);
+        let wish = self.connector.wish_after(&stay.welcome, leave.as_ref().map(|leave| leave.alternatives.as_slice()));
+        let mut not_before = leave.map(|leave| leave.from);
         loop {
             self.attempt = self.attempt.saturating_add(1);
-            tracing::info!(node = %last.node, attempt = self.attempt, err = %reason, "session lost");
+            tracing::info!(node = %stay.welcome.node, attempt = self.attempt, err = %reason, "session lost");
             self.board.announce(Status::Reconnecting { attempt: self.attempt, reason: Arc::clone(&reason) });
-            if std::mem::replace(&mut pause, true) {
-                tokio::time::sleep(full_jitter(self.attempt, self.connector.rng.random())).await;
+            match not_before.take() {
+                Some(from) => tokio::time::sleep_until(from).await,
+                None => tokio::time::sleep(full_jitter(self.attempt, self.connector.rng.random())).await,
             }
-            match Box::pin(self.connector.reconnect(&last)).await {
+            match Box::pin(self.connector.reconnect(&wish)).await {
                 Ok(established) => return Ok(established),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => reason = error.to_string().into(),
@@ -196,6 +198,21 @@ impl Session {
             tracing::debug!("the node did not confirm the end of the session");
         }
         self.standing.send_modify(|standing| standing.phase = Phase::Closed(error.clone()));
+        // After the standing, so that who waits for a permit finds it changed.
+        self.in_flight.permits.close();
         self.board.announce(Status::Closed { error });
+    }
+}
+
+/// Gives up publishes while there is no session, each when it must not be sent again any more.
+async fn give_up_in_time(ledger: &SharedLedger) -> Infallible {
+    loop {
+        let next = ledger.lock().next_give_up();
+        match next {
+            Some(at) => tokio::time::sleep_until(at).await,
+            // None is added before there is a session.
+            None => std::future::pending().await,
+        }
+        ledger.lock().give_up(Instant::now());
     }
 }

@@ -44,17 +44,18 @@ pub(crate) struct Wanted {
 pub(crate) struct Stay {
     pub(crate) welcome: Welcome,
     pub(crate) connection: Connection,
-    /// A permit per publish under way; closed when the session is lost.
-    pub(crate) in_flight: Arc<Semaphore>,
-    pub(crate) in_flight_max: u32,
 }
 
-impl Stay {
-    /// Allows as many publishes under way as both sides do.
-    pub(crate) fn new(welcome: Welcome, connection: Connection, in_flight_max: u32) -> Arc<Self> {
-        let in_flight_max = in_flight_max.min(welcome.limits.publishes_in_flight_max).max(1);
-        let in_flight = Arc::new(Semaphore::new(in_flight_max as usize));
-        Arc::new(Self { welcome, connection, in_flight, in_flight_max })
+/// A permit per publish that is not answered, over all sessions; closed when the client ends.
+#[derive(Debug, Clone)]
+pub(crate) struct InFlight {
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) max: u32,
+}
+
+impl InFlight {
+    pub(crate) fn new(max: u32) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max as usize)), max }
     }
 }
 

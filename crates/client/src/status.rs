@@ -2,8 +2,9 @@
 //! none is missed while it is read now and then; a listener that falls far behind skips the oldest.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use farwire_wire::{NodeName, RegionName};
+use farwire_wire::{NodeName, Pattern, RegionName};
 use tokio::sync::broadcast;
 
 use crate::error::ConnectError;
@@ -34,12 +35,26 @@ pub enum Status {
         node: NodeName,
         /// Of this region.
         region: RegionName,
+        /// What may have been missed, for each subscription that was in force before and is again.
+        gaps: Vec<Gap>,
     },
     /// The client has ended.
     Closed {
         /// Why; `None` when the application closed it.
         error: Option<Arc<ConnectError>>,
     },
+}
+
+/// A time that a subscription did not see: what volatile channels carried then is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// What the subscription is for.
+    pub patterns: Vec<Pattern>,
+    /// From when the loss of the session was noticed, which takes up to 5 s when a node or the network dies without a word.
+    pub lasted: Duration,
+    /// Regions that have not confirmed: from them messages may be missed until they can be reached.
+    pub pending_regions: Vec<RegionName>,
 }
 
 /// The changes of a client's status, from [`Client::status`](crate::Client::status).

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::client::Handle;
 use crate::error::SubscribeError;
+use crate::seen::Seen;
 
 /// Datagrams that wait for `next`. Policy: shed the newest and count them.
 const DATAGRAMS_MAX: usize = 256;
@@ -72,20 +73,22 @@ impl From<Entry> for Message {
 /// A live subscription, from [`Client::subscribe`](crate::Client::subscribe). Dropping it unsubscribes. It lives over
 /// reconnects, and keeps the client's session alive. Also a [`Stream`] of [`Event`]s.
 ///
-/// What volatile channels carried while there was no session is gone, and no event here tells of that hole: it lies
-/// between [`Status::Reconnecting`](crate::Status::Reconnecting) and [`Status::Resumed`](crate::Status::Resumed).
+/// What volatile channels carried while there was no session is gone, and no event here tells of that hole: the
+/// [`Gap`](crate::Gap)s of [`Status::Resumed`](crate::Status::Resumed) do.
 #[derive(Debug)]
 pub struct Subscription {
     filter: Filter,
     shared: Arc<Shared>,
     datagrams: mpsc::Receiver<Entry>,
     stream: Option<DeliveryStream>,
+    seen: Seen,
     _session: Arc<Handle>,
 }
 
 impl Subscription {
     pub(crate) fn new(filter: Filter, outlet: Outlet, session: Arc<Handle>) -> Self {
-        Self { filter, shared: outlet.shared, datagrams: outlet.datagrams, stream: None, _session: session }
+        let Outlet { shared, datagrams } = outlet;
+        Self { filter, shared, datagrams, stream: None, seen: Seen::default(), _session: session }
     }
 
     /// What was subscribed to: each pattern once. What was [dropped](Event::Dropped) went by on one of these.
@@ -103,7 +106,7 @@ impl Subscription {
     /// missed until they can be reached.
     #[must_use]
     pub fn pending_regions(&self) -> Vec<RegionName> {
-        self.shared.pending_regions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.pending_regions()
     }
 
     /// Why the subscription has ended, if it has.
@@ -119,26 +122,38 @@ impl Subscription {
             return Poll::Ready(Some(Event::Dropped { count }));
         }
         // First, since they are few and wait for nobody.
-        let datagram = self.datagrams.poll_recv(cx);
-        if let Poll::Ready(Some(entry)) = datagram {
-            return Poll::Ready(Some(Event::Message(entry.into())));
+        let datagrams_ended = loop {
+            match self.datagrams.poll_recv(cx) {
+                Poll::Ready(Some(entry)) if self.seen.is_new(&entry) => {
+                    return Poll::Ready(Some(Event::Message(entry.into())));
+                }
+                Poll::Ready(Some(_seen_before)) => {}
+                Poll::Ready(None) => break true,
+                Poll::Pending => break false,
+            }
+        };
+        while let Poll::Ready(delivery) = self.poll_streams(cx) {
+            match delivery {
+                Delivery::Entry(entry) if self.seen.is_new(&entry) => {
+                    return Poll::Ready(Some(Event::Message(entry.into())));
+                }
+                Delivery::Entry(_seen_before) => {}
+                Delivery::Dropped(count) => return Poll::Ready(Some(Event::Dropped { count })),
+            }
         }
-        if let Poll::Ready(event) = self.poll_streams(cx) {
-            return Poll::Ready(Some(event));
-        }
-        let ended = datagram.is_ready() || self.shared.end.get().is_some();
+        let ended = datagrams_ended || self.shared.end.get().is_some();
         if ended { Poll::Ready(None) } else { Poll::Pending }
     }
 
     /// Reads the stream to its end before it takes the one of the next session.
-    fn poll_streams(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_streams(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
         loop {
             if self.stream.is_none() {
                 self.stream = self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner).take();
             }
             let Some(stream) = &mut self.stream else { return Poll::Pending };
-            match std::task::ready!(stream.poll_event(cx)) {
-                Some(event) => return Poll::Ready(event),
+            match std::task::ready!(stream.poll_delivery(cx)) {
+                Some(delivery) => return Poll::Ready(delivery),
                 None => self.stream = None,
             }
         }
@@ -161,7 +176,7 @@ pub(crate) struct DeliveryStream {
 }
 
 impl DeliveryStream {
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         loop {
             // The state, and who is to be woken, live in the stream and not in this future.
             let frame = std::task::ready!(pin!(self.reader.next_frame()).poll(cx));
@@ -173,15 +188,14 @@ impl DeliveryStream {
                 Err(ReadError::Lost(_)) => return Poll::Ready(None),
             };
             match Delivery::decode(frame) {
-                Ok(Delivery::Entry(entry)) => return Poll::Ready(Some(Event::Message(entry.into()))),
-                Ok(Delivery::Dropped(count)) => return Poll::Ready(Some(Event::Dropped { count })),
+                Ok(delivery) => return Poll::Ready(Some(delivery)),
                 Err(error) => tracing::warn!(err = %error, "delivery skipped"),
             }
         }
     }
 
     /// A stream that ends before its subscription does would leave it mute: a new session mends that.
-    fn give_up(&self, code: ErrorCode) -> Option<Event> {
+    fn give_up(&self, code: ErrorCode) -> Option<Delivery> {
         self.connection.close(code, "a delivery stream has ended");
         None
     }
@@ -197,6 +211,12 @@ struct Shared {
     shed: AtomicU64,
     pending_regions: Mutex<Vec<RegionName>>,
     end: OnceLock<SubscribeError>,
+}
+
+impl Shared {
+    fn pending_regions(&self) -> Vec<RegionName> {
+        self.pending_regions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The session's side of a subscription.
@@ -236,6 +256,10 @@ impl Inlet {
 
     pub(crate) fn in_force(&self, pending_regions: Vec<RegionName>) {
         *self.shared.pending_regions.lock().unwrap_or_else(PoisonError::into_inner) = pending_regions;
+    }
+
+    pub(crate) fn pending_regions(&self) -> Vec<RegionName> {
+        self.shared.pending_regions()
     }
 
     pub(crate) fn end(&self, error: SubscribeError) {

@@ -5,7 +5,7 @@
 //! of this mesh, and nothing parses a frame before that.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,17 +51,9 @@ impl Socket {
     /// # Errors
     /// The address is in use or not of this machine.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
-        if address.is_ipv6() {
-            // One socket for both families, whatever the system's default.
-            socket.set_only_v6(false)?;
-        }
-        // The kernel clamps what it does not grant; small buffers only cost throughput.
-        let _clamped = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-        let _clamped = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-        socket.bind(&address.into())?;
         let runtime: Arc<dyn quinn::Runtime> = Arc::new(quinn::TokioRuntime);
-        Ok(Self { socket: runtime.wrap_udp_socket(socket.into())?, runtime, rng_seed: None, reset_secret: None })
+        let socket = runtime.wrap_udp_socket(udp(address)?)?;
+        Ok(Self { socket, runtime, rng_seed: None, reset_secret: None })
     }
 
     fn endpoint(self, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
@@ -77,6 +69,20 @@ impl Socket {
         }
         quinn::Endpoint::new_with_abstract_socket(config, server, self.socket, self.runtime)
     }
+}
+
+/// A UDP socket with large buffers; one for both families where the address is of IPv6.
+fn udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+    if address.is_ipv6() {
+        // Whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
+    // The kernel clamps what it does not grant; small buffers only cost throughput.
+    let _clamped = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _clamped = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 /// Why an endpoint could not be opened.
@@ -352,12 +358,16 @@ impl Dialer {
         Ok(Connection::new(connection.map_err(Closed::from)?))
     }
 
-    /// Moves to another local socket; connections live on (QUIC migration).
+    /// Moves to a new UDP socket on a free port; connections live on (QUIC migration).
     ///
     /// # Errors
-    /// The socket cannot be used.
-    pub fn rebind(&self, socket: std::net::UdpSocket) -> io::Result<()> {
-        self.endpoint.rebind(socket)
+    /// There is no socket to be had, and the old one stays in use.
+    pub fn rebind(&self) -> io::Result<()> {
+        let any: IpAddr = match self.endpoint.local_addr()? {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        self.endpoint.rebind(udp((any, 0).into())?)
     }
 
     /// Closes every connection and waits until the other sides know, at most for the idle timeout. Cancel safe.

@@ -2,20 +2,22 @@
 
 // The lints know a test's code by this.
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod node;
 
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use farwire_client::{
-    AckLevel, Client, ClientId, ConnectError, ErrorCode, Event, NodeName, Pattern, PublishError, RegionName, Status,
+    AckLevel, Client, ClientId, ConnectError, ErrorCode, Event, NodeName, Pattern, PublishError, RegionName,
 };
-use farwire_wire::client::{ClientBody, ClientFrame, Delivery, GoAway, ServerBody};
+use farwire_wire::client::{ClientBody, ClientFrame, Delivery, ServerBody};
 use farwire_wire::entry::{delivery_datagram, delivery_frame};
 use futures_util::{FutureExt, StreamExt};
 use tokio::join;
 
-use node::{Mesh, Node, connected, delivery, next_number, stored, subscribed};
+use node::{Mesh, connected, delivery, distrust, next_number, stored, subscribed};
 
 const PUBLISHED: ServerBody = ServerBody::PublishAck { first: 2, level: AckLevel::Volatile };
 
@@ -128,41 +130,6 @@ async fn datagrams_travel_both_ways() {
 }
 
 #[tokio::test]
-async fn a_lost_session_is_replaced_and_its_subscriptions_resumed() {
-    let mesh = Mesh::new();
-    let node = mesh.node("fra-1", "fra");
-    let (client, mut session) = connected(&mesh, &node).await;
-    let mut status = client.status();
-    let (mut subscription, _stream) = subscribed(&client, &mut session).await;
-    let pending = client.publish_pipelined("live.a", "lost").await.unwrap();
-    session.request().await;
-    session.connection.close(ErrorCode::Closed, "");
-    assert!(matches!(pending.await, Err(PublishError::Unknown { .. })));
-
-    let mut session = node.welcome().await;
-    let (_, mut stream) = session.subscribed().await;
-    stream.write(delivery(3)).await.unwrap();
-    assert_eq!(next_number(&mut subscription).await, 3);
-    assert!(matches!(status.next().await, Some(Status::Connected { .. })));
-    assert!(matches!(status.next().await, Some(Status::Reconnecting { attempt: 1, .. })));
-    assert!(matches!(status.next().await, Some(Status::Resumed { .. })));
-}
-
-#[tokio::test]
-async fn a_node_that_leaves_is_exchanged_for_another() {
-    let mesh = Mesh::new();
-    let (node, other) = (mesh.node("fra-1", "fra"), mesh.node("fra-2", "fra"));
-    let (client, mut session) = connected(&mesh, &node).await;
-    let alternatives = vec![other.entry_point()];
-    let go_away = GoAway { retry_after_ms: 1, jitter_ms: 0, alternatives, reason: "drain".into() };
-    session.answer(0, ServerBody::GoAway(go_away)).await;
-    let mut status = client.status();
-    let _session = other.welcome().await;
-    while !matches!(status.next().await, Some(Status::Resumed { .. })) {}
-    assert_eq!(client.node().as_str(), "fra-2");
-}
-
-#[tokio::test]
 async fn a_definite_refusal_is_final() {
     let mesh = Mesh::new();
     let node = mesh.node("fra-1", "fra");
@@ -204,18 +171,6 @@ async fn a_wished_region_that_only_the_mesh_knows_is_found_through_any_node() {
     assert_eq!(left.connection.closed().await.code(), Some(ErrorCode::Closed));
     let told = client.entry_points();
     assert_eq!(told.iter().filter_map(|entry| entry.node.as_ref()).collect::<Vec<_>>(), [&client.node()]);
-}
-
-/// What a client of `mesh` says that finds only `node`.
-async fn distrust(mesh: &Mesh, node: &Node) -> String {
-    let client = tokio::select! {
-        client = Client::connect(mesh.options([node])) => client,
-        _ = node.welcome() => panic!("the client said hello"),
-    };
-    match client {
-        Err(error @ ConnectError::Tls(_)) => error.to_string(),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use farwire_client::{
-    ChannelName, Client, ClientId, ConnectOptions, Event, NodeName, PublisherId, RegionName, SessionId, Subscription,
+    ChannelName, Client, ClientId, ConnectError, ConnectOptions, Event, NodeName, PublisherId, RegionName, SessionId,
+    Subscription,
 };
 use farwire_transport::certs::authority::{Authority, AuthorityKind, Leaf};
 use farwire_transport::endpoint::{Arrival, CLIENT_PORT_ALPN};
@@ -136,6 +137,12 @@ impl Session {
         self.writer.write(ServerFrame { request, body }.encode()).await.unwrap();
     }
 
+    /// Ends the session as a node does: what was written arrives before the close.
+    pub(crate) async fn finish_and_close(mut self, code: ErrorCode) {
+        self.writer.finish_and_wait().await;
+        self.connection.close(code, "");
+    }
+
     /// Puts the next request, which must be a subscribe, into force.
     pub(crate) async fn subscribed(&mut self) -> (u64, FrameWriter) {
         let frame = self.request().await;
@@ -180,5 +187,17 @@ pub(crate) async fn next_number(subscription: &mut Subscription) -> u64 {
     match subscription.next().await {
         Some(Event::Message(message)) => message.number,
         other => panic!("no message: {other:?}"),
+    }
+}
+
+/// What a client of `mesh` says that finds only `node`.
+pub(crate) async fn distrust(mesh: &Mesh, node: &Node) -> String {
+    let client = tokio::select! {
+        client = Client::connect(mesh.options([node])) => client,
+        _ = node.welcome() => panic!("the client said hello"),
+    };
+    match client {
+        Err(error @ ConnectError::Tls(_)) => error.to_string(),
+        other => panic!("{other:?}"),
     }
 }

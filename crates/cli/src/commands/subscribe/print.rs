@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use farwire_client::{ChannelName, Event, Message, NodeName, RegionName, Status};
+use farwire_client::{ChannelName, Event, Gap, Message, NodeName, RegionName, Status};
 use farwire_wire::Filter;
 use serde::Serialize;
 use serde_json::json;
@@ -61,14 +61,9 @@ impl Printer {
             status_text(status).iter().for_each(|text| note(text));
             return Ok(());
         }
-        let (name, place) = match status {
-            Status::Connected { node, region } => ("connected", Some((node, region))),
-            Status::Reconnecting { .. } => ("reconnecting", None),
-            Status::Resumed { node, region, .. } => ("resumed", Some((node, region))),
-            Status::Closed { .. } => return Ok(()),
-        };
-        let (node, region) = place.unzip();
-        self.output.json(&StatusLine { status: name, node, region })?;
+        if let Some(line) = StatusLine::of(status) {
+            self.output.json(&line)?;
+        }
         self.output.flush()
     }
 
@@ -99,6 +94,27 @@ struct StatusLine<'a> {
     status: &'static str,
     node: Option<&'a NodeName>,
     region: Option<&'a RegionName>,
+    /// How long nothing could arrive, since the loss was noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap_ms: Option<u64>,
+}
+
+impl<'a> StatusLine<'a> {
+    /// Nothing when the client has ended, which the command itself tells.
+    fn of(status: &'a Status) -> Option<Self> {
+        let (status, place, gap_ms) = match status {
+            Status::Connected { node, region } => ("connected", Some((node, region)), None),
+            Status::Reconnecting { .. } => ("reconnecting", None, None),
+            Status::Resumed { node, region, gaps } => ("resumed", Some((node, region)), longest_ms(gaps)),
+            Status::Closed { .. } => return None,
+        };
+        let (node, region) = place.unzip();
+        Some(Self { status, node, region, gap_ms })
+    }
+}
+
+fn longest_ms(gaps: &[Gap]) -> Option<u64> {
+    gaps.iter().map(|gap| u64::try_from(gap.lasted.as_millis()).unwrap_or(u64::MAX)).max()
 }
 
 /// A message of a volatile channel: what has no place in a log has no origin, position, offset or cursor.
