@@ -4,6 +4,7 @@
 
 mod entry_list;
 mod failover;
+mod going_away;
 mod leaving;
 mod moving;
 mod python;

@@ -61,8 +61,16 @@ impl TestMesh {
     /// # Panics
     /// When it does not start.
     pub async fn start_node(&mut self, name: &NodeName) {
+        self.start_node_with(name, "").await;
+    }
+
+    /// Starts one node as [`start_node`](Self::start_node) does, with `more` lines at the end of its config.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_node_with(&mut self, name: &NodeName, more: &str) {
         let seed = self.nodes.first().map(|(_, _, node)| node.addresses().peer.to_string());
-        let config = self.config(name, seed.as_deref(), "");
+        let config = self.config(name, seed.as_deref(), more);
         let region = config.region.clone();
         let node = Node::start(config).await.unwrap();
         self.nodes.push((name.clone(), region, node));

@@ -248,15 +248,19 @@ impl Node {
         }
     }
 
-    /// Leaves the mesh in good order: sends clients away, tells the peers, closes the ports. Takes about a second. Not
-    /// cancel safe: dropping it stops the node at once.
+    /// Leaves the mesh in good order: sends clients away, tells the peers, closes the ports. Takes about a second, and
+    /// as long before it as clients need to go, 2 s at most. Not cancel safe: dropping it stops the node at once.
     pub async fn shutdown(mut self) {
-        self.shared.leaving.store(true, Ordering::Relaxed);
         tracing::info!("stopping: sending clients away");
+        self.shared.draining.store(true, Ordering::Relaxed);
+        for link in self.shared.peers.all() {
+            link.say(PeerFrame::State(self.shared.state()));
+        }
         let _no_receiver_left = self.stopping.send(true);
         if let Some(sessions) = self.sessions.take() {
             let _panicked = sessions.await;
         }
+        self.shared.leaving.store(true, Ordering::Relaxed);
         self.say_goodbye().await;
         self.client_port.close(ErrorCode::GoAway, "the node has stopped");
         self.peer_port.close(ErrorCode::GoAway, "the node has stopped");
@@ -312,6 +316,7 @@ fn assemble(
         rng: Mutex::new(rng),
         throttle: Arc::default(),
         revision: AtomicU64::new(0),
+        draining: AtomicBool::new(false),
         leaving: AtomicBool::new(false),
         config,
         local,

@@ -20,6 +20,13 @@ use crate::metrics::Metrics;
 use crate::peers::{Link, Parcel, Peers};
 use crate::tail::Stored;
 
+/// When to try again: a node that starts is in the ring after about this time.
+const NOT_IN_RING_RETRY_MS: u32 = 1_000;
+/// Views that differ agree within a moment.
+const OTHER_VIEW_RETRY_MS: u32 = 250;
+/// A link that is full drains a good part of its queue in this time; one that is down is noticed by then.
+const LINK_RETRY_MS: u32 = 250;
+
 /// Routes messages.
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -101,7 +108,8 @@ impl Router {
         let here = view.region_index(&self.local.region);
         let owner = here.and_then(|region| routes.owner(region, message.slot)).map(|owner| view.member(owner));
         let Some(owner) = owner else {
-            return Err(WireError::new(ErrorCode::NotOwner, "the node is not in the ring yet: try again in a second"));
+            let error = WireError::new(ErrorCode::NotOwner, "the node is not in the ring yet: try again in a second");
+            return Err(WireError { retry_after_ms: NOT_IN_RING_RETRY_MS, ..error });
         };
         if owner.name == self.local.name {
             self.own(&message, step, &routes);
@@ -109,14 +117,17 @@ impl Router {
         }
         if hops > HOPS_MAX {
             let message = format!("the channel's owner seems to be {}: views differ, try again", owner.name);
-            return Err(WireError::new(ErrorCode::NotOwner, message));
+            return Err(WireError {
+                retry_after_ms: OTHER_VIEW_RETRY_MS,
+                ..WireError::new(ErrorCode::NotOwner, message)
+            });
         }
         let parcel = Parcel { step, hops, entry: message.bytes, datagram: message.entry.datagram };
         if self.peers.send(&owner.name, parcel) {
             Ok(())
         } else {
             let message = format!("the link to {} is full or down: slow down, or try again", owner.name);
-            Err(WireError::new(ErrorCode::Overloaded, message))
+            Err(WireError { retry_after_ms: LINK_RETRY_MS, ..WireError::new(ErrorCode::Overloaded, message) })
         }
     }
 

@@ -51,7 +51,9 @@ pub(crate) struct Shared {
     pub(crate) throttle: Arc<Throttle>,
     /// Counts what the node has told of itself.
     pub(crate) revision: AtomicU64,
-    /// The node is on its way out.
+    /// The node takes no further clients and sends those it has away.
+    pub(crate) draining: AtomicBool,
+    /// The node has no clients any more and is on its way out of the ring.
     pub(crate) leaving: AtomicBool,
 }
 
@@ -81,11 +83,13 @@ impl Shared {
 
     /// The node as it tells others about itself.
     pub(crate) fn state(&self) -> NodeState {
+        // Without an address it is no entry point, and stays in the ring for the clients that it still has.
+        let draining = self.draining.load(Ordering::Relaxed);
         NodeState {
             node: self.local.name.clone(),
             life: self.local.life,
             revision: self.revision.fetch_add(1, Ordering::Relaxed) + 1,
-            client_address: self.addresses.client.clone(),
+            client_address: if draining { String::new() } else { self.addresses.client.clone() },
             weight: self.config.weight,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
@@ -112,7 +116,7 @@ impl Shared {
 
     /// What keeps the node from being ready, if anything.
     pub(crate) fn unready(&self) -> Option<&'static str> {
-        if self.leaving.load(Ordering::Relaxed) {
+        if self.draining.load(Ordering::Relaxed) {
             return Some("the node is stopping");
         }
         if self.config.auth.issuers.is_empty() {

@@ -66,7 +66,7 @@ pub struct NodeState {
     pub life: Life,
     /// Grows with each change in a life.
     pub revision: u64,
-    /// `host:port` for clients.
+    /// `host:port` for clients; empty once it takes no more of them.
     pub client_address: String,
     /// The node's share of the ring.
     pub weight: u16,

@@ -39,7 +39,7 @@ pub(crate) struct MemberAnswer {
     /// Whether the answering node reaches it.
     pub(crate) reachable: bool,
     pub(crate) weight: u16,
-    /// `host:port` for clients; empty until it has told.
+    /// `host:port` for clients; empty until it has told, and once it takes no more of them.
     pub(crate) client: String,
 }
 

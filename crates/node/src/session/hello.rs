@@ -18,6 +18,9 @@ use super::entry_list::{EntryLists, Listed};
 use crate::sessions::Session;
 use crate::shared::Shared;
 
+/// When a client may come back to a node that was full.
+const FULL_RETRY_MS: u32 = 1_000;
+
 /// Why a client did not get a session, and the stream to tell it on.
 pub(super) struct Refusal {
     pub(super) request: u64,
@@ -34,17 +37,18 @@ pub(super) struct Greeted {
     pub(super) entry_lists: watch::Receiver<Listed>,
 }
 
-/// Reads the hello, checks it and answers with a welcome. Not cancel safe: the connection is of no use afterwards.
+/// Reads the hello, checks it and answers with a welcome, if there is room for a session. Not cancel safe: the connection is of no use afterwards.
 pub(super) async fn greet(
     shared: &Shared,
     connection: &Connection,
+    room: bool,
     entry_lists: &EntryLists,
 ) -> Result<Greeted, Refusal> {
     let refusal = |request, error: WireError| Refusal { request, error, writer: None };
     let lost = |error: &dyn std::fmt::Display| refusal(0, WireError::new(ErrorCode::Closed, error.to_string()));
     let (mut writer, mut reader) = connection.accept_bi(HELLO_FRAME_BYTES_MAX).await.map_err(|error| lost(&error))?;
     let checked = match reader.next_frame().await {
-        Ok(Some(frame)) => check(shared, frame),
+        Ok(Some(frame)) => check(shared, frame, room),
         Ok(None) => Err(refusal(0, WireError::new(ErrorCode::ProtocolState, "the stream ended before a hello"))),
         Err(ReadError::Frame(error)) => Err(refusal(0, WireError::new(error.code(), error.to_string()))),
         Err(error) => Err(lost(&error)),
@@ -62,7 +66,7 @@ pub(super) async fn greet(
     Ok(Greeted { session, writer, reader, entry_lists })
 }
 
-fn check(shared: &Shared, frame: bytes::Bytes) -> Result<(u64, Hello, Access), Refusal> {
+fn check(shared: &Shared, frame: bytes::Bytes, room: bool) -> Result<(u64, Hello, Access), Refusal> {
     let frame = ClientFrame::decode(frame);
     let frame = frame.map_err(|bad| Refusal { request: bad.request, error: bad.error, writer: None })?;
     let refuse = |error| Refusal { request: frame.request, error, writer: None };
@@ -75,6 +79,11 @@ fn check(shared: &Shared, frame: bytes::Bytes) -> Result<(u64, Hello, Access), R
             "this node speaks protocol version {PROTOCOL_VERSION}, the client {from} to {to}: use an SDK of this release"
         );
         return Err(refuse(WireError::new(ErrorCode::UnsupportedVersion, message)));
+    }
+    if !room {
+        let message = "the node has as many sessions as it may have: try another one, or this one later";
+        let error = WireError::new(ErrorCode::TooManyConnections, message);
+        return Err(refuse(WireError { retry_after_ms: FULL_RETRY_MS, ..error }));
     }
     let now_s = shared.local.clock.wall_us() / 1_000_000;
     let access = shared.verifier.verify(&hello.token, now_s).map_err(|error| refuse(token_refused(error)))?;

@@ -2,6 +2,7 @@
 //! answers and deliveries. There is no task and no queue per subscription.
 
 mod entry_list;
+mod go_away;
 mod hello;
 mod requests;
 mod writer;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use farwire_transport::endpoint::{Arrival, Knock};
 use farwire_transport::{ClientPort, Connection};
-use farwire_wire::client::{GoAway, ServerBody, ServerFrame};
+use farwire_wire::client::{ServerBody, ServerFrame};
 use farwire_wire::{ErrorCode, WireError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,8 +31,9 @@ const ANSWER_QUEUE: usize = 256;
 const UNPROVEN_HANDSHAKES_MAX: usize = 256;
 /// A client gets this long to receive the last words of a session.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Over how long clients spread their reconnects when a node leaves.
-const GO_AWAY_JITTER_MS: u32 = 1_000;
+/// Connections beyond the most sessions that are told so after their hello, and when to come again; with more of them
+/// the handshake is refused.
+const TURNED_AWAY_MAX: usize = 64;
 
 /// Accepts clients until the port closes or `stopping` turns true; then sends every session away and waits for them.
 /// Not cancel safe: sessions end with it.
@@ -52,7 +54,14 @@ pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<ClientPort>, stopping:
             },
         }
     }
-    while tasks.join_next().await.is_some() {}
+    // Who knocks now is to try the next node at once.
+    while !tasks.is_empty() {
+        tokio::select! {
+            biased;
+            Some(_) = tasks.join_next() => {}
+            Some(knock) = port.accept() => knock.refuse(),
+        }
+    }
 }
 
 /// Decides on a knock before any work is spent on it.
@@ -71,14 +80,17 @@ fn admit(
         knock.ask_for_proof();
         return;
     }
-    if tasks.len() >= limits.sessions_max || !shared.sessions.enter(address, limits.sessions_per_address_max) {
+    let room = tasks.len() < limits.sessions_max;
+    if tasks.len() >= limits.sessions_max + TURNED_AWAY_MAX
+        || !shared.sessions.enter(address, limits.sessions_per_address_max)
+    {
         shared.metrics.sessions_refused.inc();
         knock.refuse();
         return;
     }
     let (shared, entry_lists, stopping) = (shared.clone(), entry_lists.clone(), stopping.clone());
     tasks.spawn(async move {
-        if let Err(error) = serve(&shared, knock, &entry_lists, stopping).await {
+        if let Err(error) = serve(&shared, knock, room, &entry_lists, stopping).await {
             shared.metrics.sessions_refused.inc();
             tracing::debug!(%address, err = %error, "connection did not become a session");
         }
@@ -90,12 +102,13 @@ fn admit(
 async fn serve(
     shared: &Arc<Shared>,
     knock: Knock,
+    room: bool,
     entry_lists: &EntryLists,
     stopping: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let Arrival::Native(connection) = knock.into_client().await?;
     let timeout = shared.config.limits.hello_timeout;
-    let greeted = tokio::time::timeout(timeout, hello::greet(shared, &connection, entry_lists)).await;
+    let greeted = tokio::time::timeout(timeout, hello::greet(shared, &connection, room, entry_lists)).await;
     let greeted = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(refusal)) => return Err(refuse(&connection, refusal).await.into()),
@@ -134,7 +147,7 @@ async fn refuse(connection: &Connection, refusal: hello::Refusal) -> WireError {
 }
 
 /// Reads and writes until the client goes, breaks the protocol, its token expires, or the node stops.
-async fn run(shared: &Shared, greeted: Greeted, mut stopping: watch::Receiver<bool>) -> WireError {
+async fn run(shared: &Shared, greeted: Greeted, stopping: watch::Receiver<bool>) -> WireError {
     let Greeted { session, writer, reader, entry_lists } = greeted;
     let (answers, commands) = queue::bounded(ANSWER_QUEUE, shared.metrics.queue(QueueName::Answers));
     let wake = Arc::new(Wake::default());
@@ -147,22 +160,12 @@ async fn run(shared: &Shared, greeted: Greeted, mut stopping: watch::Receiver<bo
         error = requests::datagrams(shared, &session) => error,
         error = entry_list::tell(&shared.metrics.entry_lists, entry_lists, &answers) => error,
         () = expiry(shared, &session) => return ErrorCode::AuthExpired.into(),
-        _ = stopping.wait_for(|stopping| *stopping) => {
-            let _client_stuck = answers.offer(writer::Command::Frame(go_away(shared)));
-            WireError::new(ErrorCode::GoAway, "the node is stopping: reconnect to another one")
-        }
+        error = go_away::when_stopping(shared, stopping, &answers) => error,
     };
     // The writer ends once it has written what waits.
     drop(answers);
     let _slow_or_gone = tokio::time::timeout(LAST_WORDS, writing).await;
     end
-}
-
-fn go_away(shared: &Shared) -> bytes::Bytes {
-    let alternatives = shared.entry_points().into_iter().filter(|entry| entry.node != shared.local.name).collect();
-    let reason = "the node is stopping".to_owned();
-    let go_away = GoAway { retry_after_ms: 0, jitter_ms: GO_AWAY_JITTER_MS, alternatives, reason };
-    ServerFrame { request: 0, body: ServerBody::GoAway(go_away) }.encode()
 }
 
 /// Waits until the session's token has expired.
