@@ -60,7 +60,9 @@ operator "$(block '. ./nodes.sh')"
 operator "$(block 'farwire.nft <<')"
 count=0
 while read -r start; do
-  operator "$start" < /dev/null > "$roots/$((++count)).log" 2>&1 &
+  # Counted out here: what is in a background command is expanded in a shell of its own.
+  count=$((count + 1))
+  operator "$start" < /dev/null > "$roots/$count.log" 2>&1 &
 done < <(block 'ssh -t')
 await 30 linked || { cat $roots/*.log >&2 && exit 1; }
 operator "$(block 'farwire mesh ')"

@@ -51,8 +51,13 @@ pub(crate) fn write(path: &Path, line: &str, readers: Readers) -> Result<(), Fai
 /// # Errors
 /// When it is not there or not text; `what` says what was looked for.
 pub(crate) fn read(path: &Path, what: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(path)
-        .map_err(|err| Failure::failed(format!("cannot read {what} {}: {err}; give the right path", path.display())))
+    std::fs::read_to_string(path).map_err(|err| {
+        let remedy = match err.kind() {
+            std::io::ErrorKind::PermissionDenied => "only the user that may read it can do this: see chown and chmod",
+            _ => "give the right path",
+        };
+        Failure::failed(format!("cannot read {what} {}: {err}; {remedy}", path.display()))
+    })
 }
 
 /// Reads the key that signs tokens.

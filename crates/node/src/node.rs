@@ -3,26 +3,25 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use farwire_auth::{IssuerPublic, Verifier};
+use farwire_auth::Verifier;
 use farwire_core::placement::{self, Member, MemberStatus};
 use farwire_transport::endpoint::{CLIENT_PORT_ALPN, PEER_PORT_ALPN};
-use farwire_transport::mesh_file::MeshFileError;
-use farwire_transport::tls::{self, KeyFiles, ReloadingKey, TlsError};
-use farwire_transport::{ClientPort, EndpointError, MeshFile, PeerPort, Socket, TlsClock};
+use farwire_transport::tls::{self, TlsError};
+use farwire_transport::{ClientPort, EndpointError, PeerPort, Socket, TlsClock};
 use farwire_wire::peer::PeerFrame;
-use farwire_wire::{ErrorCode, Life, NodeName, RegionName, ViewDigest};
+use farwire_wire::{ErrorCode, Life, NodeName, ViewDigest};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{Config, Faults, Opened};
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::fanout::Fanout;
@@ -75,10 +74,10 @@ pub struct Sight {
 /// Why a node did not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A file of the config cannot be used.
+    /// Files that the config names cannot be used.
     #[error("{0}")]
-    MeshFile(#[from] MeshFileError),
-    /// A certificate cannot be used.
+    Files(#[from] Faults),
+    /// TLS cannot be set up.
     #[error("{0}")]
     Tls(#[from] TlsError),
     /// A port cannot be opened.
@@ -94,43 +93,17 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The issuer's file cannot be read or holds no key.
-    #[error("{}: {fault}; [auth] issuers names files made by `farwire certs init` (issuer.pub)", path.display())]
-    Issuer {
-        /// The file.
+    /// The data directory cannot be made.
+    #[error("cannot make the data directory {path}: {source}; see the owner of its parent, or change data_dir")]
+    DataDir {
+        /// `data_dir`.
         path: PathBuf,
-        /// What is wrong.
-        fault: String,
-    },
-    /// The mesh file and the peer authority do not belong together.
-    #[error("{}: the peer authority is not the one that the mesh file {} was made with: copy both from one mesh", .authority.display(), .mesh.display())]
-    OtherAuthority {
-        /// `tls.peer_ca`.
-        authority: PathBuf,
-        /// `mesh`.
-        mesh: PathBuf,
-    },
-    /// The peer certificate is not the node's.
-    #[error("{}: the certificate is that of node {found}, the config says {name}: set `name`, or run `farwire certs issue {name}`", .path.display())]
-    OtherNode {
-        /// The certificate.
-        path: PathBuf,
-        /// Whose it is.
-        found: String,
-        /// The config's name.
-        name: String,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// The system gives no thread for the watchdog.
     #[error("the watchdog cannot start: {0}; raise the limit of threads of the node's user")]
     Watchdog(std::io::Error),
-    /// The config names a region that the mesh does not have.
-    #[error("region {region} is not in the mesh file: its regions are {known:?}")]
-    UnknownRegion {
-        /// The config's region.
-        region: RegionName,
-        /// The mesh's.
-        known: Vec<RegionName>,
-    },
 }
 
 /// A running node. Dropping it stops it at once; [`shutdown`](Self::shutdown) says goodbye first.
@@ -157,6 +130,8 @@ impl Node {
     /// # Errors
     /// Says which file, certificate or port is at fault and what to do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let opened = config.open_files(&None)?;
+        make_dir(&config.data_dir).map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
         let bind = |port: &'static str, address: SocketAddr| move |source| StartError::Bind { port, address, source };
         let (client, peer, admin) = (config.client.bind, config.peer.bind, config.admin.bind);
         let surroundings = Surroundings {
@@ -167,7 +142,7 @@ impl Node {
             tls_clock: None,
             rng: rand::make_rng(),
         };
-        let mut node = Self::start_in(config, surroundings)?;
+        let mut node = Self::start_with(config, opened, surroundings)?;
         node.watch(Limits::default()).map_err(StartError::Watchdog)?;
         Ok(node)
     }
@@ -187,14 +162,17 @@ impl Node {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_in(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        let opened = config.open_files(&surroundings.tls_clock)?;
+        Self::start_with(config, opened, surroundings)
+    }
+
+    fn start_with(config: Config, opened: Opened, surroundings: Surroundings) -> Result<Self, StartError> {
         let Surroundings { mut client, mut peer, admin, clock, tls_clock, mut rng } = surroundings;
-        let mesh = load_mesh(&config)?;
-        let roots = Arc::new(tls::load_roots(&config.tls.peer_ca)?);
-        let keys = load_keys(&config, &roots, &tls_clock)?;
-        check_certificate(&config, &mesh, &keys)?;
+        let Opened { mesh, roots, client: client_key, peer: peer_key, issuers } = opened;
+        let keys = Keys { client: Arc::new(client_key), peer: Arc::new(peer_key) };
         client.reset_secret = Some(tls::reset_secret(&config.tls.client_key)?);
         peer.reset_secret = Some(tls::reset_secret(&config.tls.peer_key)?);
-        let verifier = Verifier::new(load_issuers(&config)?, mesh.id);
+        let verifier = Verifier::new(issuers, mesh.id);
         let client_tls = tls::client_port_server(keys.client.clone(), CLIENT_PORT_ALPN, tls_clock.clone())?;
         let client_port = Arc::new(ClientPort::open(client, client_tls)?);
         let peer_tls = tls::peer_server(keys.peer.clone(), roots.clone(), PEER_PORT_ALPN, tls_clock.clone())?;
@@ -375,43 +353,7 @@ impl Drop for Node {
     }
 }
 
-fn load_mesh(config: &Config) -> Result<MeshFile, StartError> {
-    let mesh = MeshFile::load(&config.mesh)?;
-    if mesh.regions.iter().all(|region| region.name != config.region) {
-        let known = mesh.regions.iter().map(|region| region.name.clone()).collect();
-        return Err(StartError::UnknownRegion { region: config.region.clone(), known });
-    }
-    Ok(mesh)
-}
-
-fn load_keys(config: &Config, roots: &Arc<tls::RootCertStore>, clock: &TlsClock) -> Result<Keys, StartError> {
-    let files = |certificate: &PathBuf, key: &PathBuf| KeyFiles { certificate: certificate.clone(), key: key.clone() };
-    let client = files(&config.tls.client_cert, &config.tls.client_key);
-    let peer = files(&config.tls.peer_cert, &config.tls.peer_key);
-    Ok(Keys {
-        client: Arc::new(ReloadingKey::load(client, None, clock.clone())?),
-        peer: Arc::new(ReloadingKey::load(peer, Some(roots.clone()), clock.clone())?),
-    })
-}
-
-fn check_certificate(config: &Config, mesh: &MeshFile, keys: &Keys) -> Result<(), StartError> {
-    let other = |found: String| StartError::OtherNode {
-        path: config.tls.peer_cert.clone(),
-        found,
-        name: config.name.to_string(),
-    };
-    match tls::peer_node_name(&keys.peer.current().cert, &mesh.name) {
-        Ok(name) if name == config.name => Ok(()),
-        Ok(name) => Err(other(name.to_string())),
-        Err(error) => Err(other(format!("nobody ({error})"))),
-    }
-}
-
-fn load_issuers(config: &Config) -> Result<Vec<IssuerPublic>, StartError> {
-    let load = |path: &PathBuf| {
-        let fault = |fault: String| StartError::Issuer { path: path.clone(), fault };
-        let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
-        IssuerPublic::from_paserk(&text).map_err(|error| fault(error.to_string()))
-    };
-    config.auth.issuers.iter().map(load).collect()
+/// What a node keeps is for its own user only.
+fn make_dir(path: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(path)
 }

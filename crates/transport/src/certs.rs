@@ -24,7 +24,7 @@ use farwire_wire::names::NodeName;
 use crate::mesh_file::MeshFileError;
 
 pub use issue::{InitRequest, InitSummary, IssueRequest, IssueSummary, init, issue};
-pub use show::{CertificateRole, CertificateSummary, show};
+pub use show::{CertificateRole, CertificateSummary, names, show};
 
 /// Life of a node's certificates unless the operator says otherwise.
 pub const VALID_FOR_DEFAULT: Duration = Duration::from_hours(397 * 24);
@@ -48,7 +48,8 @@ pub enum CertsError {
     },
     /// A file is missing or unreadable. Nothing was changed.
     #[error(
-        "cannot read {path}: {source}; make the mesh with `farwire certs init`, or run this where its authorities are kept"
+        "cannot read {path}: {source}; {}",
+        store::remedy(source, "make the mesh with `farwire certs init`, or run this where its authorities are kept")
     )]
     Read {
         /// The file.
@@ -85,6 +86,12 @@ pub enum CertsError {
     #[error("the authority {path} has expired; make a new mesh with `farwire certs init` and issue its nodes again")]
     AuthorityExpired {
         /// The authority's certificate.
+        path: PathBuf,
+    },
+    /// The certificate that is to be replaced cannot be read.
+    #[error("{path} cannot be read, so the addresses that it is good for are not known; give them all with --address")]
+    OldAddresses {
+        /// The certificate of the client port.
         path: PathBuf,
     },
     /// Not an address that a certificate can carry.

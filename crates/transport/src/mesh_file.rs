@@ -52,7 +52,8 @@ pub struct RegionSpec {
 pub enum MeshFileError {
     /// The file is missing or unreadable.
     #[error(
-        "cannot read the mesh file {path}: {source}; copy the mesh file of the mesh there, or make a mesh with `farwire certs init`"
+        "cannot read the mesh file {path}: {source}; {}",
+        store::remedy(source, "copy the mesh file of the mesh there, or make a mesh with `farwire certs init`")
     )]
     Read {
         /// The file.

@@ -7,6 +7,7 @@
 //! TLS 1.3 a client is connected before the server has judged its certificate.
 //! Called by the endpoints of this crate. Not here: QUIC's own settings.
 
+mod client_port;
 mod credentials;
 mod error;
 mod identity;
@@ -21,10 +22,11 @@ use rustls::time_provider::DefaultTimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
-pub use credentials::{KeyFiles, ReloadingKey, not_after, reset_secret};
+pub use client_port::{client_port_node, covers};
+pub use credentials::{Examined, KeyFiles, ReloadingKey, not_after, reset_secret};
 pub use error::TlsError;
 pub use identity::{PeerIdentityError, node_uri, peer_node_name};
-pub use pem::{load_roots, parse_roots};
+pub use pem::{load_certificates, load_roots, parse_roots};
 // So that a crate that keeps roots or fixes the clock need not name rustls.
 pub use rustls::RootCertStore;
 pub use rustls::time_provider::TimeProvider;

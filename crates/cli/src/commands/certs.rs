@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use farwire_auth::IssuerKey;
-use farwire_transport::certs::{self, InitRequest, InitSummary, IssueRequest};
+use farwire_transport::certs::{self, InitRequest, InitSummary, IssueRequest, IssueSummary};
 use farwire_transport::mesh_file::SHARDS_DEFAULT;
 use farwire_wire::{MeshName, NodeName, RegionName};
 
@@ -42,9 +42,8 @@ struct Init {
     /// A region and its first nodes; once for each region
     #[arg(long, value_name = "REGION=NODE[,NODE…]", required = true, value_parser = parse_region)]
     region: Vec<(RegionName, Vec<NodeName>)>,
-    /// Where to
-    #[arg(long, value_name = "DIR", default_value = DIR)]
-    dir: PathBuf,
+    #[command(flatten)]
+    at: Dir,
     /// Shares of the channel space, fixed for the life of the mesh
     #[arg(long, value_name = "N", default_value_t = SHARDS_DEFAULT)]
     shards: u16,
@@ -54,12 +53,27 @@ struct Init {
 struct Issue {
     /// The node, one of the mesh file or a new one
     node: NodeName,
-    /// A host name or IP address that clients use for the node, besides those of this machine itself; may be repeated
+    /// A host name or IP address that clients dial for the node, besides localhost; repeat it for each. Without it, a renewal keeps those
+    /// of the old certificate
     #[arg(long, value_name = "HOST")]
     address: Vec<String>,
-    /// Where the mesh is
+    #[command(flatten)]
+    at: Dir,
+}
+
+/// The folder of a mesh, for every command that reads or makes its files.
+#[derive(Debug, clap::Args)]
+pub(super) struct Dir {
+    /// The folder of the mesh file, the authorities and the certificates
     #[arg(long, value_name = "DIR", default_value = DIR)]
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
+}
+
+impl Dir {
+    /// What to add to another command that is to use the same folder.
+    fn flag(&self) -> String {
+        if self.dir == Path::new(DIR) { String::new() } else { format!(" --dir {}", self.dir.display()) }
+    }
 }
 
 /// Runs the command.
@@ -72,33 +86,41 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn run_init(args: Init) -> Result<(), Failure> {
-    let dir = args.dir.clone();
-    let request = InitRequest { dir: args.dir, mesh: args.mesh, regions: args.region, shards: args.shards };
+    let request = InitRequest { dir: args.at.dir.clone(), mesh: args.mesh, regions: args.region, shards: args.shards };
     let made = certs::init(request).map_err(|err| Failure::failed(err.to_string()))?;
-    let issuer = make_issuer(&dir)?;
-    print(&init_text(&dir, &made, &issuer))
+    let issuer = make_issuer(&args.at.dir)?;
+    print(&init_text(&args.at, &made, &issuer))
 }
 
 fn run_issue(args: Issue) -> Result<(), Failure> {
-    let Issue { node, address, dir } = args;
     let valid_for = certs::VALID_FOR_DEFAULT;
-    let request = IssueRequest { dir, node, addresses: address, valid_for };
+    let request = IssueRequest { dir: args.at.dir, node: args.node, addresses: args.address, valid_for };
     let issued = certs::issue(&request).map_err(|err| Failure::failed(err.to_string()))?;
+    print(&issue_text(&request, &issued))
+}
+
+fn issue_text(request: &IssueRequest, issued: &IssueSummary) -> String {
     let node = &request.node;
     let place = match &issued.region {
         Some(region) => format!("region {region}"),
         None => "not one of the mesh file's first nodes: it joins them later".to_owned(),
     };
-    print(&format!(
+    let addresses = match (issued.addresses.join(", "), issued.carried_over) {
+        (none, _) if none.is_empty() => "this machine only: give --address HOST for clients elsewhere".to_owned(),
+        (given, false) => given,
+        (old, true) => format!("{old}, taken over from the old certificate: give --address to change that"),
+    };
+    format!(
         "issued the certificates of {node} ({place}), valid for {} days\n  \
          {}\n  {}\n  {}\n  {}\n\
+         clients reach it at: {addresses}\n\
          next: copy these, mesh.toml, peer-ca.pem and issuer.pub to the node and name them in its config; a node that runs takes new ones by itself\n",
-        valid_for.as_secs() / (24 * 3600),
+        request.valid_for.as_secs() / (24 * 3600),
         issued.peer_certificate.display(),
         issued.peer_key.display(),
         issued.client_certificate.display(),
         issued.client_key.display(),
-    ))
+    )
 }
 
 /// A key that is there already is kept: tokens that it signed stay valid.
@@ -115,14 +137,13 @@ fn make_issuer(dir: &Path) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn init_text(dir: &Path, made: &InitSummary, issuer: &Path) -> String {
+fn init_text(at: &Dir, made: &InitSummary, issuer: &Path) -> String {
     let mesh = &made.mesh;
-    let shown = dir.display();
-    let of_dir = if dir == Path::new(DIR) { String::new() } else { format!(" --dir {shown}") };
+    let (shown, of_dir) = (at.dir.display(), at.flag());
     let (mesh_file, issuer) = (made.mesh_file.display(), issuer.display());
     let mut text = format!(
         "made the mesh {} in {shown}: id {}, {} shards\n  \
-         {mesh_file}  what all nodes agree on: for every node\n  \
+         {mesh_file}  what all nodes agree on, a secret of theirs: for every node\n  \
          {}  vouches for nodes towards nodes: for every node\n  \
          {}  vouches for nodes towards clients: for every client\n  \
          {shown}/issuer.pub  knows this mesh's tokens: for every node\n\
@@ -138,8 +159,7 @@ fn init_text(dir: &Path, made: &InitSummary, issuer: &Path) -> String {
         text += &format!("  farwire certs issue {node} --address HOST{of_dir}\n");
     }
     text + &format!(
-        "  farwire token mint --issuer-key {issuer} --mesh {mesh_file} --grant '>:publish,subscribe' --client-id me --ttl 12h \
-         --out me.token\n"
+        "  farwire token mint --grant 'live.>:publish,subscribe' --client-id me --ttl 12h --out me.token{of_dir}\n"
     )
 }
 

@@ -2,11 +2,11 @@
 //! sources, its signals and its exit code.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use farwire_node::Node;
-use farwire_node::config::{Config, Fault};
+use farwire_node::config::{Config, Faults};
+use farwire_node::{Node, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
@@ -41,11 +41,18 @@ struct Source {
 }
 
 impl Source {
-    fn load(&self) -> Result<Config, Vec<Fault>> {
-        let config = Config::load(&self.config, |name| std::env::var(name).ok(), &self.set);
-        let config = config.map_err(|faults| faults.as_slice().to_vec())?;
-        let faults = config.check_files();
-        if faults.is_empty() { Ok(config) } else { Err(faults) }
+    fn load(&self) -> Result<Config, Faults> {
+        Config::load(&self.config, |name| std::env::var(name).ok(), &self.set)
+    }
+
+    /// The last line after the faults.
+    fn verdict(&self, faults: &Faults) -> String {
+        let count = faults.as_slice().len();
+        format!("{} has {count} fault(s), listed above: mend them and try again", self.config.display())
+    }
+
+    fn refused(&self, faults: &Faults) -> Failure {
+        Failure::failed(format!("{faults}\n{}", self.verdict(faults)))
     }
 }
 
@@ -60,25 +67,25 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 fn check(source: &Source) -> Result<(), Failure> {
     let mut output = Output::new();
-    let checked = source.load();
+    let checked = source.load().and_then(|config| config.check_files().map(|()| config));
     match &checked {
         Ok(Config { name, region, .. }) => {
             output.line(&format!("{}: sound: node {name} in {region}", source.config.display()))?;
         }
-        Err(faults) => faults.iter().try_for_each(|fault| output.line(&fault.to_string()))?,
+        Err(faults) => output.line(&faults.to_string())?,
     }
     output.flush()?;
-    checked.map(drop).map_err(|faults| Failure::failed(verdict(&source.config, &faults)))
+    checked.map(drop).map_err(|faults| Failure::failed(source.verdict(&faults)))
 }
 
 async fn serve(source: &Source) -> Result<(), Failure> {
-    let config = source.load().map_err(|faults| {
-        let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
-        Failure::failed(lines + &verdict(&source.config, &faults))
-    })?;
+    let config = source.load().map_err(|faults| source.refused(&faults))?;
     let signals = (on(SignalKind::interrupt()), on(SignalKind::terminate()));
     let (mut interrupt, mut terminate) = (signals.0?, signals.1?);
-    let mut node = Node::start(config).await.map_err(|err| Failure::failed(err.to_string()))?;
+    let mut node = Node::start(config).await.map_err(|err| match err {
+        StartError::Files(faults) => source.refused(&faults),
+        other => Failure::failed(other.to_string()),
+    })?;
     let ended = tokio::select! {
         biased;
         _ = interrupt.recv() => Ok(()),
@@ -91,10 +98,6 @@ async fn serve(source: &Source) -> Result<(), Failure> {
 
 fn on(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|err: io::Error| Failure::failed(format!("cannot wait for signals: {err}")))
-}
-
-fn verdict(config: &Path, faults: &[Fault]) -> String {
-    format!("{} has {} fault(s), listed above: mend them and try again", config.display(), faults.len())
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), &'static str> {

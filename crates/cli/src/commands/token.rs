@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 use farwire_auth::{Claims, Grant, TOKEN_BYTES_MAX, TokenId, inspect};
+use farwire_transport::certs::Layout;
 use farwire_transport::mesh_file::MeshFile;
 use farwire_wire::ClientId;
 
+use super::certs::Dir;
 use crate::exit::Failure;
 use crate::files::{self, Readers};
 use crate::output::Output;
@@ -33,12 +35,9 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Mint {
-    /// The key that signs
-    #[arg(long, value_name = "FILE", default_value = "certs/issuer.key")]
-    issuer_key: PathBuf,
-    /// The mesh file of the mesh that the token is for
-    #[arg(long, value_name = "FILE", default_value = "certs/mesh.toml")]
-    mesh: PathBuf,
+    /// Where the key that signs, issuer.key, and the mesh file are
+    #[command(flatten)]
+    at: Dir,
     /// What is allowed where: a pattern, a colon, and some of publish, subscribe, presence, history, manage; may be repeated
     #[arg(long, value_name = "PATTERN:ACTION[,ACTION…]", required = true)]
     grant: Vec<Grant>,
@@ -71,8 +70,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn run_mint(args: Mint) -> Result<(), Failure> {
-    let key = files::issuer_key(&args.issuer_key)?;
-    let mesh = MeshFile::load(&args.mesh).map_err(|err| Failure::failed(err.to_string()))?;
+    let key = files::issuer_key(&args.at.dir.join("issuer.key"))?;
+    let mesh =
+        MeshFile::load(&Layout::new(&args.at.dir).mesh_file()).map_err(|err| Failure::failed(err.to_string()))?;
     let issued_at_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let claims = Claims {
         audience: mesh.id,
@@ -145,13 +145,13 @@ Examples:
 const MINT_EXAMPLES: &str = "\
 Examples:
   farwire token mint --grant 'chat.>:publish,subscribe' --client-id alice --ttl 15m
-  farwire token mint --issuer-key certs/issuer.key --mesh certs/mesh.toml \\
-      --grant 'live.>:publish' --grant 'live.status:subscribe' --client-id tracker-7 --ttl 30d --out tracker-7.token";
+  farwire token mint --dir certs --grant 'live.>:publish' \\
+      --grant 'live.status:subscribe' --client-id tracker-7 --ttl 30d --out tracker-7.token";
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
   farwire token inspect alice.token
-  farwire token mint --grant '>:subscribe' --client-id bob | farwire token inspect";
+  farwire token mint --grant 'chat.>:subscribe' --client-id bob | farwire token inspect";
 
 #[cfg(test)]
 mod tests {

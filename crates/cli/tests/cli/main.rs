@@ -2,5 +2,6 @@
 
 mod clients;
 mod mesh;
+mod operators;
 mod support;
 mod up;

@@ -1,13 +1,10 @@
-//! What must hold between settings that are sound by themselves, and what must be true of the files that they
-//! name. Decides nothing about single values (that is the table's) and reads no file's content.
+//! What must hold between settings that are sound by themselves. Decides nothing about single values (that is the
+//! table's) and looks at no file that they name (that is for [`super::files`]).
 
-use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use super::Config;
 use super::draft::Clash;
-use super::faults::{Fault, Place};
 use super::namespace::{Namespace, Order};
 
 /// Clashes outside the namespaces.
@@ -74,46 +71,4 @@ pub(super) fn namespace(namespace: &Namespace) -> Vec<Clash> {
         );
     }
     clashes
-}
-
-/// Faults of the files that the config names.
-pub(super) fn files(config: &Config) -> Vec<Fault> {
-    let tls = &config.tls;
-    let made = "make it with `farwire certs issue`, or correct the path";
-    let files = [
-        ("mesh", &config.mesh, "copy the mesh file there, or correct the path"),
-        ("tls.client_cert", &tls.client_cert, made),
-        ("tls.client_key", &tls.client_key, made),
-        ("tls.peer_cert", &tls.peer_cert, made),
-        ("tls.peer_key", &tls.peer_key, made),
-        ("tls.peer_ca", &tls.peer_ca, "copy the mesh's peer-ca.pem there, or correct the path"),
-    ];
-    let issuers = config.auth.issuers.iter().map(|path| {
-        ("auth.issuers", path, "copy the public key of the one who signs tokens there, or correct the path")
-    });
-    let unreadable = files.into_iter().chain(issuers).filter_map(|(key, path, remedy)| {
-        let reason = unreadable(path)?;
-        Some(Fault::of(place(config, key), key, format!("{path:?} {reason}; {remedy}")))
-    });
-    unreadable.chain(data_dir(config)).collect()
-}
-
-fn unreadable(path: &Path) -> Option<String> {
-    match File::open(path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_dir() => Some("is a directory, not a file".to_owned()),
-        Ok(_) => None,
-        Err(err) => Some(format!("cannot be read: {err}")),
-    }
-}
-
-/// The directory may be missing, then the node makes it; what must not be there is something else.
-fn data_dir(config: &Config) -> Option<Fault> {
-    let dir = &config.data_dir;
-    let blocking = dir.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir())?;
-    let message = format!("{blocking:?} is not a directory; name a directory, the node makes it if need be");
-    Some(Fault::of(place(config, "data_dir"), "data_dir", message))
-}
-
-fn place(config: &Config, key: &str) -> Place {
-    config.places.get(key).cloned().expect("only required settings are looked up, and those were written")
 }

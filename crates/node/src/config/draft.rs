@@ -24,6 +24,13 @@ impl Source<'_> {
         Place::Line { file: self.name.clone(), line }
     }
 
+    /// The line that holds a byte.
+    pub(super) fn line_text(&self, byte: usize) -> &str {
+        let before = &self.text.as_bytes()[..byte.min(self.text.len())];
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.text[start..].lines().next().unwrap_or_default()
+    }
+
     pub(super) fn whole(&self) -> Place {
         Place::File(self.name.clone())
     }

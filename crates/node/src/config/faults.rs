@@ -69,7 +69,7 @@ impl Faults {
         Self(vec![fault])
     }
 
-    /// An error if and only if there are `faults`. Also turns those of [`super::Config::check_files`] into one.
+    /// An error if and only if there are `faults`.
     ///
     /// # Errors
     /// All of `faults`, sorted, when there is at least one.

@@ -8,7 +8,7 @@ use farwire_wire::names::ChannelName;
 use toml::de::{DeTable, DeValue};
 
 use super::draft::{Draft, Source};
-use super::faults::{Fault, Faults, Place};
+use super::faults::{Fault, Faults, Place, quoted};
 use super::namespace::{Namespace, Namespaces};
 use super::parse::Value;
 use super::schema::{self, NAMESPACE, NAMESPACES, SETTINGS};
@@ -63,7 +63,10 @@ impl<'a> Layers<'a> {
         let broken: BTreeSet<Place> = errors.iter().map(place).collect();
         self.config.faults.retain(|fault| !broken.contains(&fault.place));
         for error in &errors {
-            let message = format!("this is not TOML: {}; write key = value, with text in quotes", error.message());
+            let line = error.span().map_or("", |span| self.source.line_text(span.start));
+            let what = bare_word(line)
+                .unwrap_or_else(|| format!("{}; write key = value, with text in quotes", error.message()));
+            let message = format!("this is not TOML: {what}");
             self.config.faults.push(Fault { place: place(error), key: None, message });
         }
         errors.is_empty()
@@ -159,4 +162,17 @@ impl<'a> Layers<'a> {
         config.places = self.config.places;
         Ok(config)
     }
+}
+
+/// What to say of a line `key = word`, which the parser takes for a broken number.
+fn bare_word(line: &str) -> Option<String> {
+    let (_, value) = line.split_once('=')?;
+    let word = value.split('#').next()?.trim();
+    let is_bare = word.starts_with(|first: char| first.is_alphabetic()) && !word.contains(['"', '\'']);
+    let remedy = match word.to_ascii_lowercase().as_str() {
+        "yes" | "on" | "true" => "write true".to_owned(),
+        "no" | "off" | "false" => "write false".to_owned(),
+        _ => format!("write it in quotes: \"{}\"", word.escape_debug()),
+    };
+    is_bare.then(|| format!("{} is not a value; {remedy}", quoted(word)))
 }

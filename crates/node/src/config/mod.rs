@@ -1,5 +1,5 @@
 //! The node's config: read once at start, checked, never changed afterwards. A value of [`Config`] obeys every
-//! rule that can be judged without looking at other files; [`Config::check_files`] looks at those.
+//! rule that can be judged without looking at other files; [`Config::check_files`] opens those.
 //!
 //! Layers, each over the one before: the defaults, the file, the environment (`FARWIRE_CLIENT_BIND` is
 //! `client.bind`), `--set key=value`. Namespaces come from the file only. All faults of all layers are reported
@@ -12,6 +12,7 @@ mod address;
 mod checks;
 mod draft;
 mod faults;
+mod files;
 mod layers;
 mod namespace;
 mod parse;
@@ -24,10 +25,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use farwire_transport::TlsClock;
 use farwire_wire::names::{NodeName, RegionName};
 
 pub use address::{HostPort, HostPortError};
 pub use faults::{Fault, Faults, Place};
+pub(crate) use files::Opened;
 pub use namespace::{Namespace, Namespaces, Order};
 
 /// Everything that a node is told. Made by [`Config::load`] or [`Config::parse`] only.
@@ -151,6 +154,16 @@ pub struct Membership {
     pub ring_leave_after: Duration,
 }
 
+impl ClientListen {
+    /// The host that clients are told to dial, and the setting that says so.
+    fn handed_out(&self) -> (String, &'static str) {
+        match &self.advertise {
+            Some(address) => (address.host().to_owned(), "client.advertise"),
+            None => (self.bind.ip().to_string(), "client.bind"),
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks the file at `path` under what `environment` and `sets` say over it. `environment` looks a
     /// variable up by its name: pass `|name| std::env::var(name).ok()`. `sets` are the pairs of `--set key=value`.
@@ -180,11 +193,20 @@ impl Config {
         layers::config(text, path, environment, sets)
     }
 
-    /// What is wrong with the files and directories that the config names: missing, unreadable, of the wrong kind.
-    /// Says nothing about what is in them. Reads the disk, so not for a task that others wait for.
-    #[must_use]
-    pub fn check_files(&self) -> Vec<Fault> {
-        checks::files(self)
+    /// Opens all files that the config names, as a node does at its start, and throws away what is in them. Reads the
+    /// disk, so not for a task that others wait for.
+    ///
+    /// # Errors
+    /// Everything that would keep the node from starting: a file that is missing or of another node or mesh, a key that
+    /// is not its certificate's, dates, a region that the mesh file has otherwise, an address that the certificate does
+    /// not cover, a data directory that cannot be written to.
+    pub fn check_files(&self) -> Result<(), Faults> {
+        self.open_files(&None).map(drop)
+    }
+
+    /// What the files say; dates are judged by `clock`.
+    pub(crate) fn open_files(&self, clock: &TlsClock) -> Result<Opened, Faults> {
+        files::open(self, clock)
     }
 
     /// What the table is applied to. Never seen outside: each of these values is overwritten by a default of the

@@ -115,6 +115,19 @@ fn broken_toml_is_told_by_line_beside_other_faults() {
 }
 
 #[test]
+fn a_bare_word_is_told_what_to_write() {
+    let told = |line: &str| faults(&format!("{line}\n")).join("\n");
+    let namespace = "[[namespace]]\nprefix = \"live\"\n";
+    assert_eq!(
+        told(&format!("{namespace}log = no # volatile")),
+        "node.toml:17: this is not TOML: \"no\" is not a value; write false"
+    );
+    assert!(told(&format!("{namespace}log = True")).ends_with("\"True\" is not a value; write true"));
+    assert!(told("[log]\nsync = enabled").ends_with("write it in quotes: \"enabled\""));
+    assert!(told("[log]\nsync = \u{7f}").contains("this is not TOML: "));
+}
+
+#[test]
 fn a_key_written_twice_is_a_fault() {
     let faults = config(&format!("name = \"a\"{LEAST}")).expect_err("faults").to_string();
     assert!(faults.starts_with("node.toml:3: this is not TOML: duplicate key"), "{faults}");
@@ -198,23 +211,6 @@ fn sections_and_settings_are_not_mixed_up() {
 }
 
 #[test]
-fn files_that_are_not_there_are_told_with_their_line() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("node.toml");
-    std::fs::write(&path, LEAST).expect("written");
-    for there in ["mesh.toml", "client.pem", "client.key", "peer.pem", "peer-ca.pem", "data"] {
-        std::fs::write(dir.path().join(there), "").expect("written");
-    }
-    let config = Config::load(&path, |_| None, &[]).expect("sound by itself");
-    let faults = Faults::check(config.check_files()).expect_err("three").to_string();
-    let lines: Vec<_> = faults.lines().collect();
-    assert_eq!(lines.len(), 3, "{faults}");
-    assert!(lines[0].contains("node.toml:5: data_dir: ") && lines[0].contains("is not a directory"), "{faults}");
-    assert!(lines[1].contains("node.toml:8: auth.issuers: ") && lines[1].contains("cannot be read"), "{faults}");
-    assert!(lines[2].contains("node.toml:13: tls.peer_key: ") && lines[2].contains("farwire certs issue"), "{faults}");
-}
-
-#[test]
 fn a_config_that_is_not_there_is_one_fault() {
     let faults = Config::load(Path::new("missing/node.toml"), |_| None, &[]).expect_err("no file").to_string();
     assert!(faults.starts_with("missing/node.toml: cannot be read: "), "{faults}");
@@ -236,6 +232,8 @@ fn the_table_is_sound() {
         }
     }
 }
+
+mod opened;
 
 mod shipped_file {
     use super::*;

@@ -94,7 +94,7 @@ impl Authority {
         now: SystemTime,
     ) -> Result<(Self, KeyPem), CertsError> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("Farwire {kind} authority of {mesh}"));
+        params.distinguished_name.push(DnType::CommonName, kind.of(mesh.as_str()));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.not_before = earlier(now, BACKDATED_BY);
@@ -144,6 +144,13 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         check_size(&certificate)?;
         Ok(KeyPem { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+}
+
+impl AuthorityKind {
+    /// The name of the authority of a mesh.
+    pub(crate) fn of(self, mesh: &str) -> String {
+        format!("Farwire {self} authority of {mesh}")
     }
 }
 
@@ -234,4 +241,5 @@ impl fmt::Debug for KeyPem {
     }
 }
 
-const LOCAL_ADDRESSES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+/// What every certificate of the client port is good for.
+pub(super) const LOCAL_ADDRESSES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use farwire_wire::names::{MeshName, NodeName, RegionName};
 
-use super::authority::{Authority, AuthorityKind, KeyPem, Leaf, NotAnAuthority};
+use super::authority::{Authority, AuthorityKind, KeyPem, LOCAL_ADDRESSES, Leaf, NotAnAuthority};
 use super::store::{self, Access};
-use super::{CertsError, Layout};
+use super::{CertsError, Layout, show};
 use crate::mesh_file::{MeshFile, RegionSpec, mesh_id};
 
 /// A mesh to make.
@@ -46,7 +46,8 @@ pub struct IssueRequest {
     pub dir: PathBuf,
     /// The node. It need not be in the mesh file: a region grows after it was founded.
     pub node: NodeName,
-    /// IP addresses and host names that clients use for the node, besides those of the loopback.
+    /// IP addresses and host names that clients use for the node, besides those of the loopback. Empty: those of the certificate that is
+    /// replaced, if there is one.
     pub addresses: Vec<String>,
     /// Life of the certificates, cut to that of the authority: [`super::VALID_FOR_DEFAULT`] unless there is a reason.
     pub valid_for: Duration,
@@ -65,6 +66,10 @@ pub struct IssueSummary {
     pub client_key: PathBuf,
     /// The region that the mesh file puts the node in, if it names the node.
     pub region: Option<RegionName>,
+    /// What the certificate of the client port is good for, besides the loopback.
+    pub addresses: Vec<String>,
+    /// Whether these were taken over from the certificate that was replaced.
+    pub carried_over: bool,
 }
 
 /// Makes the two authorities and the mesh file.
@@ -96,31 +101,45 @@ pub fn init(request: InitRequest) -> Result<InitSummary, CertsError> {
 /// Issues, or renews, the certificates of one node: new keys every time.
 ///
 /// # Errors
-/// `Read` if the directory has no mesh, `KeyMismatch` or `AuthorityExpired` if an authority cannot sign, `Address` or `TooLarge` if the
-/// addresses do not fit, all before anything is written. After `Write` run it again.
+/// `Read` if the directory has no mesh, `KeyMismatch` or `AuthorityExpired` if an authority cannot sign, `OldAddresses` if they are wanted and
+/// cannot be read, `Address` or `TooLarge` if the addresses do not fit, all before anything is written. After `Write` run it again.
 pub fn issue(request: &IssueRequest) -> Result<IssueSummary, CertsError> {
     let layout = Layout::new(&request.dir);
     let mesh = MeshFile::load(&layout.mesh_file())?;
     let (node, now) = (&request.node, SystemTime::now());
+    let (peer_certificate, client_certificate) = (layout.node_peer(node), layout.node_client(node));
+    let old = if request.addresses.is_empty() { addresses_of(&client_certificate)? } else { Vec::new() };
+    let carried_over = !old.is_empty();
+    let addresses = if carried_over { old } else { request.addresses.clone() };
     let peer = read_authority(&layout.peer_authority(), now)?.sign(
         Leaf::Peer { mesh: &mesh.name, node },
         now,
         request.valid_for,
     )?;
     let client = read_authority(&layout.client_authority(), now)?.sign(
-        Leaf::Client { node, addresses: &request.addresses },
+        Leaf::Client { node, addresses: &addresses },
         now,
         request.valid_for,
     )?;
     make_dir(&layout.nodes().join(node.as_str()))?;
-    let (peer_certificate, client_certificate) = (layout.node_peer(node), layout.node_client(node));
     Ok(IssueSummary {
         peer_key: replace_pair(&peer_certificate, &peer)?,
         client_key: replace_pair(&client_certificate, &client)?,
         peer_certificate,
         client_certificate,
         region: mesh.region_of(node).cloned(),
+        addresses,
+        carried_over,
     })
+}
+
+/// What the certificate at `path` is good for besides the loopback; nothing when there is none.
+fn addresses_of(path: &Path) -> Result<Vec<String>, CertsError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let names = show::names(path).map_err(|_| CertsError::OldAddresses { path: path.to_owned() })?;
+    Ok(names.into_iter().filter(|name| !LOCAL_ADDRESSES.contains(&name.as_str())).collect())
 }
 
 fn refuse_existing(layout: &Layout) -> Result<(), CertsError> {

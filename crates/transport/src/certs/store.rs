@@ -1,7 +1,7 @@
 //! Writing files that must be whole and, if they are keys, private. Knows nothing about certificates.
 //!
 //! Invariants: a key file is never readable by others, not even while it is written; a reader sees the old or the new content, never half.
-//! Called by `certs` and the mesh file.
+//! Called by `certs` and the mesh file; all errors about files that cannot be read take their remedy from here.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,6 +14,16 @@ pub(crate) enum Access {
     Owner,
     /// Everybody: certificates.
     Everybody,
+}
+
+/// What to do about a file that cannot be read: `otherwise`, unless it is there and only the right to read it is missing.
+pub(crate) fn remedy<'a>(source: &io::Error, otherwise: &'a str) -> &'a str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "let the user that runs this read it: see chown and chmod, of its folders too"
+        }
+        _ => otherwise,
+    }
 }
 
 /// Makes `dir` and its parents as far as they are missing, for the owner only.

@@ -125,6 +125,37 @@ fn addresses_are_checked_before_anything_is_written() {
 }
 
 #[test]
+fn a_renewal_without_addresses_keeps_those_of_the_old_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    init(request(dir.path())).unwrap();
+    let names = |summary: &IssueSummary| names(&summary.client_certificate).unwrap();
+    let first = issue(&issue_request(dir.path(), &["192.0.2.7", "fra.example.org"])).unwrap();
+    let before = (names(&first), fs::read(&first.client_certificate).unwrap());
+    let renewed = issue(&issue_request(dir.path(), &[])).unwrap();
+    assert_eq!((renewed.carried_over, &renewed.addresses), (true, &first.addresses));
+    assert_eq!(names(&renewed), before.0);
+    assert_ne!(fs::read(&renewed.client_certificate).unwrap(), before.1);
+
+    let moved = issue(&issue_request(dir.path(), &["192.0.2.8"])).unwrap();
+    assert_eq!((moved.carried_over, moved.addresses), (false, vec!["192.0.2.8".to_owned()]));
+    fs::write(&first.client_certificate, "nothing").unwrap();
+    let refused = issue(&issue_request(dir.path(), &[])).unwrap_err().to_string();
+    assert!(refused.contains("client.pem") && refused.contains("--address"), "{refused}");
+    assert_eq!(fs::read(&first.client_certificate).unwrap(), b"nothing");
+}
+
+#[test]
+fn a_key_without_the_right_to_read_it_is_not_to_be_made_again() {
+    let denied = || std::io::ErrorKind::PermissionDenied.into();
+    let errors = [
+        CertsError::Read { path: "a".into(), source: denied() }.to_string(),
+        MeshFileError::Read { path: "a".into(), source: denied() }.to_string(),
+        crate::tls::TlsError::Read { path: "a".into(), source: denied() }.to_string(),
+    ];
+    assert!(errors.iter().all(|error| error.contains("chown") && !error.contains("certs i")), "{errors:?}");
+}
+
+#[test]
 fn an_authority_with_the_wrong_key_signs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     init(request(dir.path())).unwrap();

@@ -37,12 +37,21 @@ pub struct KeyFiles {
     pub key: PathBuf,
 }
 
+/// What the two files of a certificate hold.
+#[derive(Debug)]
+pub struct Examined {
+    /// The chain, the leaf first, whether or not it can be used; empty when it cannot be read.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The pair, or everything that is wrong with it: at least one fault.
+    pub key: Result<ReloadingKey, Vec<TlsError>>,
+}
+
 struct Source {
     files: KeyFiles,
     /// On the peer port, who must have issued the certificate.
     issuers: Option<Arc<RootCertStore>>,
     clock: TlsClock,
-    loaded: Mutex<Stamp>,
+    loaded: Mutex<Option<Stamp>>,
 }
 
 /// Tells a file from its successor.
@@ -54,12 +63,20 @@ impl ReloadingKey {
     /// port, `None` on the client port. Blocking file access.
     ///
     /// # Errors
-    /// Says which file is wrong and what to do.
+    /// Says which file is wrong and what to do; the first fault when there are several.
     pub fn load(files: KeyFiles, issuers: Option<Arc<RootCertStore>>, clock: TlsClock) -> Result<Self, TlsError> {
-        let loaded = Mutex::new(Stamp::of(&files)?);
+        Self::examine(files, issuers, clock).key.map_err(first)
+    }
+
+    /// Like [`Self::load`], with all faults at once, and with the certificate in spite of them.
+    #[must_use]
+    pub fn examine(files: KeyFiles, issuers: Option<Arc<RootCertStore>>, clock: TlsClock) -> Examined {
+        // Before the files are read: a change after this is seen by the first check for one.
+        let loaded = Mutex::new(Stamp::of(&files).ok());
         let source = Source { files, issuers, clock, loaded };
-        let current = ArcSwap::from_pointee(source.load()?);
-        Ok(Self { current, source: Some(source) })
+        let (chain, pair) = source.load();
+        let key = pair.map(|pair| Self { current: ArcSwap::from_pointee(pair), source: Some(source) });
+        Examined { chain, key }
     }
 
     /// A pair that never changes, from PEM texts, unchecked but for the key belonging to the certificate: for worlds without files.
@@ -84,11 +101,12 @@ impl ReloadingKey {
         let Some(source) = &self.source else { return Ok(false) };
         let mut loaded = source.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         // Before the files are read: a change after this is seen by the next call.
-        let now = Stamp::of(&source.files)?;
+        let now = Some(Stamp::of(&source.files)?);
         if now == *loaded {
             return Ok(false);
         }
-        self.current.store(Arc::new(source.load()?));
+        let (_, pair) = source.load();
+        self.current.store(Arc::new(pair.map_err(first)?));
         *loaded = now;
         Ok(true)
     }
@@ -116,18 +134,35 @@ pub fn reset_secret(key_file: &Path) -> Result<[u8; 32], TlsError> {
 }
 
 impl Source {
-    fn load(&self) -> Result<CertifiedKey, TlsError> {
-        let path = &self.files.certificate;
-        let key = pair(pem::load_certificates(path)?, pem::load_key(&self.files.key)?, &self.files)?;
-        let clock = or_system(self.clock.clone());
-        // A clock that cannot be read would fail every handshake anyway.
-        let now = clock.current_time().unwrap_or_else(UnixTime::now);
-        check_dates(&key, path, now)?;
-        if let Some(issuers) = &self.issuers {
-            check_issuer(&key, path, issuers, now)?;
+    /// The chain as far as it can be read, and the pair or all that is wrong with it.
+    fn load(&self) -> (Vec<CertificateDer<'static>>, Result<CertifiedKey, Vec<TlsError>>) {
+        let mut faults = Vec::new();
+        let mut note = |fault| faults.push(fault);
+        let chain = pem::load_certificates(&self.files.certificate).map_err(&mut note).unwrap_or_default();
+        let key = pem::load_key(&self.files.key).map_err(&mut note).ok();
+        let key = key.filter(|_| !chain.is_empty());
+        let pair = key.and_then(|key| pair(chain.clone(), key, &self.files).map_err(&mut note).ok());
+        if let Some((leaf, rest)) = chain.split_first() {
+            self.check(leaf, rest).into_iter().for_each(note);
         }
-        Ok(key)
+        (chain, pair.filter(|_| faults.is_empty()).ok_or(faults))
     }
+
+    /// What is wrong with the certificate as such.
+    fn check(&self, leaf: &CertificateDer<'static>, rest: &[CertificateDer<'static>]) -> Vec<TlsError> {
+        let path = &self.files.certificate;
+        let Some(validity) = validity(leaf) else { return vec![TlsError::NoCertificate { path: path.clone() }] };
+        // A clock that cannot be read would fail every handshake anyway.
+        let now = or_system(self.clock.clone()).current_time().unwrap_or_else(UnixTime::now);
+        let dates = check_dates(&validity, path, now);
+        let issuer =
+            self.issuers.as_ref().map(|issuers| check_issuer(leaf, rest, path, issuers, within(&validity, now)));
+        dates.err().into_iter().chain(issuer.and_then(Result::err)).collect()
+    }
+}
+
+fn first(mut faults: Vec<TlsError>) -> TlsError {
+    faults.swap_remove(0)
 }
 
 impl Stamp {
@@ -167,9 +202,8 @@ fn pair(
     }
 }
 
-fn check_dates(key: &CertifiedKey, path: &Path, now: UnixTime) -> Result<(), TlsError> {
+fn check_dates(validity: &Validity, path: &Path, now: UnixTime) -> Result<(), TlsError> {
     let path = path.to_owned();
-    let Some(validity) = validity(key) else { return Err(TlsError::NoCertificate { path }) };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < validity.not_before.timestamp() {
         return Err(TlsError::NotYetValid { path });
@@ -177,12 +211,24 @@ fn check_dates(key: &CertifiedKey, path: &Path, now: UnixTime) -> Result<(), Tls
     if now > validity.not_after.timestamp() { Err(TlsError::Expired { path }) } else { Ok(()) }
 }
 
-fn check_issuer(key: &CertifiedKey, path: &Path, issuers: &Arc<RootCertStore>, now: UnixTime) -> Result<(), TlsError> {
+/// The moment nearest to `now` at which the certificate is in date: dates are a fault of their own.
+fn within(validity: &Validity, now: UnixTime) -> UnixTime {
+    let seconds = |time: i64| u64::try_from(time).unwrap_or_default();
+    let (start, end) = (seconds(validity.not_before.timestamp()), seconds(validity.not_after.timestamp()));
+    UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs().max(start).min(end)))
+}
+
+fn check_issuer(
+    leaf: &CertificateDer<'static>,
+    rest: &[CertificateDer<'static>],
+    path: &Path,
+    issuers: &Arc<RootCertStore>,
+    now: UnixTime,
+) -> Result<(), TlsError> {
     let path = path.to_owned();
     let verifier = WebPkiServerVerifier::builder_with_provider(issuers.clone(), provider()).build();
     let verifier = verifier.map_err(|_| TlsError::NoRoots)?;
     let name = ServerName::try_from(PEER_SERVER_NAME).expect("the constant is a host name");
-    let Some((leaf, rest)) = key.cert.split_first() else { return Err(TlsError::NoCertificate { path }) };
     match verifier.verify_server_cert(leaf, rest, &name, &[], now) {
         Ok(_) => Ok(()),
         Err(rustls::Error::InvalidCertificate(fault)) if is_role_fault(&fault) => Err(TlsError::WrongRole { path }),
@@ -195,15 +241,15 @@ fn is_role_fault(fault: &CertificateError) -> bool {
     matches!(fault, InvalidPurpose | InvalidPurposeContext { .. } | NotValidForName | NotValidForNameContext { .. })
 }
 
-fn validity(key: &CertifiedKey) -> Option<Validity> {
-    let (_, leaf) = x509_parser::parse_x509_certificate(key.cert.first()?).ok()?;
+fn validity(leaf: &CertificateDer<'_>) -> Option<Validity> {
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
     Some(leaf.validity().clone())
 }
 
 /// The moment from which the leaf of `key` is refused; `None` if it cannot be read.
 #[must_use]
 pub fn not_after(key: &CertifiedKey) -> Option<SystemTime> {
-    let seconds = validity(key)?.not_after.timestamp();
+    let seconds = validity(key.cert.first()?)?.not_after.timestamp();
     u64::try_from(seconds).ok().and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
 }
 

@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 
+use crate::certs::store::remedy;
+
 /// Why TLS cannot be set up, or a new certificate was not taken. Whatever was in use before is still in use.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file is missing or unreadable.
-    #[error("cannot read {path}: {source}; correct the path in the config, or issue it with `farwire certs issue`")]
+    #[error(
+        "cannot read {path}: {source}; {}",
+        remedy(source, "correct the path in the config, or issue it with `farwire certs issue`")
+    )]
     Read {
         /// The file.
         path: PathBuf,

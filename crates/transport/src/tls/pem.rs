@@ -13,7 +13,7 @@ use super::TlsError;
 /// # Errors
 /// `Read` or `NoCertificate`.
 pub fn load_roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    parse_roots(&read(path)?, path)
+    roots_of(load_certificates(path)?, path)
 }
 
 /// Takes the authorities from PEM text; `from` is where it came from, for errors.
@@ -21,14 +21,22 @@ pub fn load_roots(path: &Path) -> Result<RootCertStore, TlsError> {
 /// # Errors
 /// `NoCertificate` if there is none, or one that cannot be read.
 pub fn parse_roots(pem: &[u8], from: &Path) -> Result<RootCertStore, TlsError> {
+    roots_of(parse_certificates(pem, from)?, from)
+}
+
+fn roots_of(certificates: Vec<CertificateDer<'static>>, from: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in parse_certificates(pem, from)? {
+    for certificate in certificates {
         roots.add(certificate).map_err(|_| TlsError::NoCertificate { path: from.to_owned() })?;
     }
     Ok(roots)
 }
 
-pub(super) fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// Reads all certificates in the file at `path`.
+///
+/// # Errors
+/// `Read` or `NoCertificate`.
+pub fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     parse_certificates(&read(path)?, path)
 }
 

@@ -275,6 +275,23 @@ fn dates_are_checked_against_the_given_clock() {
     assert!(matches!(load(now - Duration::from_hours(2)), Err(TlsError::NotYetValid { .. })));
 }
 
+#[test]
+fn an_examination_finds_all_faults_at_once_and_shows_the_certificate_in_spite_of_them() {
+    let (ours, theirs) = (Mesh::new(), Mesh::new());
+    let files = KeyFiles { certificate: ours.files("peer").certificate, key: ours.files("client").key };
+    let late = clock(SystemTime::now() + VALID_FOR_DEFAULT + Duration::from_secs(2));
+    let examined = ReloadingKey::examine(files, Some(theirs.peer_roots()), late);
+    let faults = examined.key.map(drop).unwrap_err();
+    let [TlsError::KeyMismatch { .. }, TlsError::Expired { .. }, TlsError::NotIssued { .. }] = &faults[..] else {
+        panic!("{faults:?}");
+    };
+    assert_eq!(peer_node_name(&examined.chain, &mesh_name()), Ok(node()));
+
+    let missing = KeyFiles { certificate: ours.path("no.pem"), key: ours.path("no.key") };
+    let examined = ReloadingKey::examine(missing, None, None);
+    assert_eq!((examined.chain.len(), examined.key.map(drop).unwrap_err().len()), (0, 2));
+}
+
 /// A mesh without files, of any date.
 fn simulated(now: SystemTime) -> (KeyPem, Arc<RootCertStore>) {
     let (authority, pem) = Authority::create(AuthorityKind::Peer, &mesh_name(), now).unwrap();

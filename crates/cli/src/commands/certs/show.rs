@@ -1,7 +1,6 @@
 //! `farwire certs show`: the mesh, its authorities and certificates, and how long each of them lasts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use farwire_transport::certs::{self, CertificateSummary, Layout};
@@ -14,9 +13,8 @@ use crate::output::Output;
 /// The command's flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
-    /// Where the mesh is
-    #[arg(long, value_name = "DIR", default_value = super::DIR)]
-    dir: PathBuf,
+    #[command(flatten)]
+    at: super::Dir,
     /// One JSON object a line: the mesh, then each certificate
     #[arg(long)]
     json: bool,
@@ -24,8 +22,8 @@ pub(super) struct Show {
 
 pub(super) fn run(args: &Show) -> Result<(), Failure> {
     let failed = |err: &dyn std::fmt::Display| Failure::failed(err.to_string());
-    let mesh = MeshFile::load(&Layout::new(&args.dir).mesh_file()).map_err(|err| failed(&err))?;
-    let certificates = certs::show(&args.dir).map_err(|err| failed(&err))?;
+    let mesh = MeshFile::load(&Layout::new(&args.at.dir).mesh_file()).map_err(|err| failed(&err))?;
+    let certificates = certs::show(&args.at.dir).map_err(|err| failed(&err))?;
     let mut output = Output::new();
     if args.json {
         output.json(&mesh_json(&mesh))?;

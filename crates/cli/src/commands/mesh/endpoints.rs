@@ -3,7 +3,7 @@
 //! Any node knows the whole mesh, so the next one is asked when one does not answer. An answer that says no is final: the others would say the same.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farwire_client::{Context, ContextNode, NodeName, RegionName};
@@ -19,8 +19,8 @@ use crate::names;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Endpoint")]
 pub(crate) struct Where {
-    /// The admin endpoint of a node, instead of a context [env: FARWIRE_ADMIN] [default: those of the context, then
-    /// http://127.0.0.1:7480]
+    /// The admin endpoint of a node, instead of a context [env: FARWIRE_ADMIN] [default: those of the context; without
+    /// one http://127.0.0.1:7480]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) admin: Option<String>,
     /// The mesh to ask, as written by `farwire up` [env: FARWIRE_CONTEXT] [default: ./.farwire/mesh.json, then
@@ -52,7 +52,7 @@ impl Where {
         let Some(path) = context else { return self.of_this_machine() };
         let context =
             Context::load(&path).map_err(|err| Failure::failed(format!("{err}; give another with --context")))?;
-        self.of_context(&context)
+        self.of_context(&context, &path)
     }
 
     fn by_hand(&self, admin: &str) -> Result<Endpoints, Failure> {
@@ -79,7 +79,7 @@ impl Where {
     }
 
     /// The preferred node, then its region or the preferred one, then the others as the file lists them.
-    fn of_context(&self, context: &Context) -> Result<Endpoints, Failure> {
+    fn of_context(&self, context: &Context, path: &Path) -> Result<Endpoints, Failure> {
         self.check_known(context)?;
         let all = context.regions.iter().flat_map(|region| region.nodes.iter().map(move |node| (&region.name, node)));
         let mut all: Vec<(&RegionName, &ContextNode)> = all.collect();
@@ -90,7 +90,10 @@ impl Where {
             |(_, node): (_, &ContextNode)| Some(Endpoint::new(Some(node.name.clone()), node.admin.as_deref()?));
         let endpoints: Vec<_> = all.into_iter().filter_map(endpoint).collect();
         if endpoints.is_empty() {
-            return Ok(Endpoints(vec![Endpoint::new(None, USUAL)]));
+            return Err(Failure::usage(format!(
+                "{} names no admin endpoint: on a node's own host give --admin {USUAL}, elsewhere add \"admin\" to its nodes",
+                path.display()
+            )));
         }
         Ok(Endpoints(endpoints))
     }
@@ -212,7 +215,8 @@ impl fmt::Display for Endpoint {
 
 fn nobody(tried: &[String]) -> Failure {
     let tried: String = tried.iter().map(|line| format!("{line}\n")).collect();
-    let remedy = "start a mesh with `farwire up`, see that a node runs, or name another endpoint with --admin URL";
+    let remedy =
+        "see that a node runs there, name others with --admin URL or --context FILE, or start a mesh with `farwire up`";
     Failure::new(Exit::Retryable, format!("{tried}no admin endpoint answers, as listed above: {remedy}"))
 }
 
@@ -242,7 +246,8 @@ mod tests {
     }
 
     fn of_context(at: &Where) -> Result<Vec<String>, Failure> {
-        let endpoints = at.of_context(&serde_json::from_str(CONTEXT).expect("a context"))?;
+        let context = serde_json::from_str(CONTEXT).expect("a context");
+        let endpoints = at.of_context(&context, Path::new("c.json"))?;
         Ok(endpoints.0.into_iter().map(|endpoint| endpoint.url).collect())
     }
 
@@ -280,6 +285,14 @@ mod tests {
         let node = of_context(&at(None, Some("fra-9"))).expect_err("unknown");
         assert!(node.exit == Exit::Usage && node.message.ends_with("it has iad-1, fra-1, fra-2, sin-1"), "{node}");
         assert_eq!(at(Some("fra"), None).of_this_machine().expect_err("no context").exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_context_without_endpoints_asks_nobody() {
+        let bare = CONTEXT.replace("admin", "unknown");
+        let context = serde_json::from_str(&bare).expect("a context");
+        let refusal = at(None, None).of_context(&context, Path::new("c.json")).expect_err("nobody to ask");
+        assert!(refusal.exit == Exit::Usage && refusal.message.starts_with("c.json names no admin"), "{refusal}");
     }
 
     #[test]
