@@ -1,14 +1,17 @@
 //! A peer whose every frame is the test's choice: it has a node's certificate, dials a node, and says a proper hello.
 //! It takes no part in membership, so the node has a link to it and no place in its ring for it.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use farwire_transport::certs::{self, IssueRequest};
 use farwire_transport::endpoint::PEER_PORT_ALPN;
 use farwire_transport::tls::{self, KeyFiles, ReloadingKey};
-use farwire_transport::{FrameReader, FrameWriter, PeerConnection, PeerPort, PeerRole, Socket};
+use farwire_transport::{FrameReader, FrameWriter, MeshFile, PeerConnection, PeerPort, PeerRole, Socket};
 use farwire_wire::limits::PEER_FRAME_BYTES_MAX;
 use farwire_wire::peer::{Messages, NodeState, PeerFrame, PeerHello};
-use farwire_wire::{Life, NodeName};
+use farwire_wire::{Life, NodeName, RegionName};
 
 use crate::mesh::TestMesh;
 use crate::wait;
@@ -31,11 +34,13 @@ impl RawPeer {
     /// When the node does not take the link.
     pub async fn link(mesh: &TestMesh, name: &str, node: &str) -> Self {
         let name = NodeName::parse(name).unwrap();
-        let port = port(mesh, &name);
+        let port = port(&mesh.path(), mesh.file(), &name);
+        let region = mesh.file().region_of(&name).expect("the mesh file names the node").clone();
+        let hello = hello(mesh.file(), name, region);
         let address = mesh.node(node).addresses().peer;
         let connection = port.dial(address, PeerRole::Link, Duration::from_secs(5)).await.unwrap();
         let (mut control, mut answers) = connection.connection.open_bi(PEER_FRAME_BYTES_MAX).await.unwrap();
-        control.write(PeerFrame::Hello(hello(mesh, name)).encode()).await.unwrap();
+        control.write(PeerFrame::Hello(hello).encode()).await.unwrap();
         let theirs = PeerFrame::decode(answers.next_frame().await.unwrap().unwrap()).unwrap();
         assert!(matches!(&theirs, PeerFrame::Hello(hello) if hello.node.as_str() == node), "{theirs:?}");
         let messages = connection.connection.open_uni().await.unwrap();
@@ -75,19 +80,28 @@ impl RawPeer {
     }
 }
 
-fn port(mesh: &TestMesh, name: &NodeName) -> PeerPort {
-    mesh.issue(name);
-    let files = mesh.path().join("nodes").join(name.as_str());
-    let roots = std::sync::Arc::new(tls::load_roots(&mesh.path().join("peer-ca.pem")).unwrap());
+/// Issues a certificate to `name` in the mesh whose files are in `dir`, and opens a port to dial from with it.
+///
+/// # Panics
+/// When the files are not those of a mesh.
+#[must_use]
+pub fn port(dir: &Path, mesh: &MeshFile, name: &NodeName) -> PeerPort {
+    let valid_for = Duration::from_secs(3_600);
+    let request = IssueRequest { dir: dir.to_owned(), node: name.clone(), addresses: Vec::new(), valid_for };
+    certs::issue(&request).unwrap();
+    let files = dir.join("nodes").join(name.as_str());
+    let roots = Arc::new(tls::load_roots(&dir.join("peer-ca.pem")).unwrap());
     let files = KeyFiles { certificate: files.join("peer.pem"), key: files.join("peer.key") };
-    let key = std::sync::Arc::new(ReloadingKey::load(files, Some(roots.clone()), None).unwrap());
+    let key = Arc::new(ReloadingKey::load(files, Some(roots.clone()), None).unwrap());
     let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let server = tls::peer_server(key.clone(), roots.clone(), PEER_PORT_ALPN, None).unwrap();
     let dialing = |alpn: &[u8]| tls::peer_client(key.clone(), roots.clone(), alpn, None);
-    PeerPort::open(socket, mesh.file().name.clone(), server, dialing).unwrap()
+    PeerPort::open(socket, mesh.name.clone(), server, dialing).unwrap()
 }
 
-fn hello(mesh: &TestMesh, name: NodeName) -> PeerHello {
+/// The hello of a node that serves nobody.
+#[must_use]
+pub fn hello(mesh: &MeshFile, name: NodeName, region: RegionName) -> PeerHello {
     let life = Life(rand::random());
     let state = NodeState {
         node: name.clone(),
@@ -100,6 +114,5 @@ fn hello(mesh: &TestMesh, name: NodeName) -> PeerHello {
         links: Vec::new(),
         leaving: false,
     };
-    let region = mesh.file().region_of(&name).expect("the mesh file names the node").clone();
-    PeerHello { versions: 1..=1, mesh: mesh.file().id, node: name, region, life, state }
+    PeerHello { versions: 1..=1, mesh: mesh.id, node: name, region, life, state }
 }
