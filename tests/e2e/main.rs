@@ -6,6 +6,7 @@ mod entry_list;
 mod failover;
 mod going_away;
 mod leaving;
+mod limits;
 mod moving;
 mod python;
 mod views;

@@ -1,9 +1,11 @@
-//! Farwire's decisions, without IO: who owns what, who wants what, what was seen before.
+//! Farwire's decisions, without IO: who owns what, who wants what, what was seen before, who may come in.
 //!
 //! Everything here is a function of its arguments: no clock, no randomness, no sockets, no tasks. Time comes in as a
 //! [`Duration`](std::time::Duration) since a start of the caller's choosing, so that a simulation can run the same code
 //! in a thousand copies.
 
+pub mod admission;
+pub mod bucket;
 pub mod hash;
 pub mod interest;
 pub mod patterns;

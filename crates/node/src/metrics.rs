@@ -82,6 +82,7 @@ metrics! {
     sessions_opened: Counter, "sessions_opened", "Sessions since the node started";
     sessions_refused: Counter, "sessions_refused", "Connections that did not become sessions";
     entry_lists: Counter, "entry_lists", "Lists of entry points sent to sessions because they had changed";
+    proofs_asked: Counter, "address_proofs_asked", "Connections that were asked to prove their address first (QUIC Retry)";
     subscriptions: Gauge, "subscriptions", "Subscriptions now";
     links: Gauge, "links", "Links to peers that are up";
     link_rtt_us: Family<PeerLabel, Gauge>, "link_rtt_microseconds", "Smoothed round trip of a link";

@@ -224,11 +224,8 @@ impl Connection {
         }
     }
 
-    /// Opens the windows to those of an authenticated client, who may have `receive_window` bytes under way.
+    /// Opens the window to that of an authenticated client, who may have `receive_window` bytes under way.
     pub fn widen(&self, receive_window: u32) {
-        use crate::settings::client_port as limits;
         self.0.set_receive_window(receive_window.into());
-        self.0.set_max_concurrent_bi_streams(limits::BIDI_STREAMS.into());
-        self.0.set_max_concurrent_uni_streams(limits::UNI_STREAMS.into());
     }
 }

@@ -18,8 +18,9 @@ pub(crate) mod client_port {
     pub(crate) const PRE_AUTH_RECEIVE_WINDOW: u32 = 8 * 1024;
     /// One stream's share. Below 1,024 packets, so that honest loss never meets QUIC's limit on gaps.
     pub(crate) const STREAM_RECEIVE_WINDOW: u32 = 512 * 1024;
-    /// Requests go over the first stream; a few more are for later uses.
-    pub(crate) const BIDI_STREAMS: u32 = 4;
+    /// All requests go over the first stream, before and after authentication. A client that can open no other cannot
+    /// make the node work by opening and resetting them.
+    pub(crate) const BIDI_STREAMS: u32 = 1;
     /// Clients have no uni streams to open.
     pub(crate) const UNI_STREAMS: u32 = 0;
     /// Unacknowledged bytes towards one client: with the tails this bounds what a slow one costs.
@@ -33,8 +34,8 @@ pub(crate) mod client_port {
 pub(crate) fn client_port() -> Arc<TransportConfig> {
     let mut config = base();
     config
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_bidi_streams(client_port::BIDI_STREAMS.into())
+        .max_concurrent_uni_streams(client_port::UNI_STREAMS.into())
         .receive_window(client_port::PRE_AUTH_RECEIVE_WINDOW.into())
         .stream_receive_window(client_port::STREAM_RECEIVE_WINDOW.into())
         .send_window(client_port::SEND_WINDOW)

@@ -3,9 +3,12 @@
 //! Reading is cancel safe, since what has been read stays in the reader. Writing is not: a batch that was begun must
 //! be finished, or the stream reset, because the peer would take the rest of the next frame for its own.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use farwire_wire::ErrorCode;
 use farwire_wire::frame::{FrameDecoder, FrameError};
+use tokio::time::{Instant, timeout_at};
 
 /// Most bytes taken from QUIC in one read.
 const READ_BYTES: usize = 64 * 1024;
@@ -19,6 +22,9 @@ pub enum ReadError {
     /// The stream ended within a frame.
     #[error("the stream ended within a frame")]
     Cut,
+    /// A frame was begun and not completed in time; close the stream with `FRAME_TIMEOUT`.
+    #[error("a frame was begun and not completed within {} s", .0.as_secs())]
+    Slow(Duration),
     /// The other side gave the stream up.
     #[error("the stream was reset with code {0}")]
     Reset(u64),
@@ -43,16 +49,25 @@ pub enum WriteError {
 pub struct FrameReader {
     stream: quinn::RecvStream,
     decoder: FrameDecoder,
+    frame_timeout: Option<Duration>,
+    /// By when the frame that has been begun has to be complete, once its rest is waited for.
+    frame_due: Option<Instant>,
 }
 
 impl FrameReader {
     pub(crate) fn new(stream: quinn::RecvStream, frame_bytes_max: usize) -> Self {
-        Self { stream, decoder: FrameDecoder::new(frame_bytes_max) }
+        Self { stream, decoder: FrameDecoder::new(frame_bytes_max), frame_timeout: None, frame_due: None }
     }
 
     /// Changes the limit for the frames that follow.
     pub fn set_frame_bytes_max(&mut self, bytes_max: usize) {
         self.decoder.set_bytes_max(bytes_max);
+    }
+
+    /// From now on a frame has to be complete within `timeout` of the moment when its rest is first waited for; without
+    /// this it may take for ever. The time in which nobody reads is not the sender's.
+    pub fn set_frame_timeout(&mut self, timeout: Duration) {
+        self.frame_timeout = Some(timeout);
     }
 
     /// The next frame, or `None` when the other side has finished the stream in good order. Cancel safe.
@@ -61,15 +76,30 @@ impl FrameReader {
     /// The stream or the connection is gone, or the framing is broken.
     pub async fn next_frame(&mut self) -> Result<Option<Bytes>, ReadError> {
         loop {
-            if let Some(frame) = self.decoder.next_frame()? {
+            if let Some(frame) = self.buffered_frame()? {
                 return Ok(Some(frame));
             }
-            match self.stream.read_chunk(READ_BYTES, true).await? {
-                Some(chunk) => self.decoder.push(chunk.bytes),
+            match self.read().await? {
+                Some(chunk) => self.decoder.push(chunk),
                 None if self.decoder.is_between_frames() => return Ok(None),
                 None => return Err(ReadError::Cut),
             }
         }
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, ReadError> {
+        let due = match self.frame_timeout {
+            Some(timeout) if !self.decoder.is_between_frames() => {
+                Some((timeout, *self.frame_due.get_or_insert_with(|| Instant::now() + timeout)))
+            }
+            _ => None,
+        };
+        let reading = self.stream.read_chunk(READ_BYTES, true);
+        let chunk = match due {
+            Some((timeout, due)) => timeout_at(due, reading).await.map_err(|_| ReadError::Slow(timeout))?,
+            None => reading.await,
+        };
+        Ok(chunk?.map(|chunk| chunk.bytes))
     }
 
     /// The next frame if it has arrived already. A reader drains these before it acts, so that work comes in batches.
@@ -77,7 +107,11 @@ impl FrameReader {
     /// # Errors
     /// The framing is broken.
     pub fn buffered_frame(&mut self) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.decoder.next_frame()?)
+        let frame = self.decoder.next_frame()?;
+        if frame.is_some() {
+            self.frame_due = None;
+        }
+        Ok(frame)
     }
 
     /// Reads the rest of the stream as one message of at most `bytes_max` bytes. Not cancel safe: what was read is lost.

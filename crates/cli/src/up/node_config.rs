@@ -36,6 +36,7 @@ pub(super) fn text(plan: &Plan, index: usize, namespaces: &[Namespace]) -> Strin
             peer_cert,
         },
         auth: Auth { issuers: [plan.dir.join(ISSUER)] },
+        limits: Limits { handshakes_per_second_per_network_max: HANDSHAKES_PER_SECOND_MAX },
         namespace: namespaces.iter().map(Namespace::table).collect(),
     };
     let body = toml::to_string(&config).expect("names, numbers and paths that are text: `Directory` checks that");
@@ -53,6 +54,7 @@ struct NodeConfig<'a> {
     admin: Admin,
     tls: Tls,
     auth: Auth,
+    limits: Limits,
     namespace: Vec<toml::Table>,
 }
 
@@ -87,6 +89,14 @@ struct Auth {
     issuers: [PathBuf; 1],
 }
 
+#[derive(Serialize)]
+struct Limits {
+    handshakes_per_second_per_network_max: u32,
+}
+
+/// All clients and nodes of an `up` are on one machine: no network of them is to be kept from taking the others' share.
+const HANDSHAKES_PER_SECOND_MAX: u32 = 1_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +113,7 @@ mod tests {
         assert_eq!(peer["seeds"].as_array().map(Vec::len), Some(1));
         assert_eq!(peer["seeds"][0].as_str(), Some(ports.nodes[0].peer.to_string().as_str()));
         assert_eq!(config["tls"]["client_key"].as_str(), Some("/mesh/nodes/iad-1/client.key"));
+        assert_eq!(config["limits"]["handshakes_per_second_per_network_max"].as_integer(), Some(1_000));
         assert_eq!(config["namespace"][0]["log"].as_bool(), Some(false));
     }
 }

@@ -133,10 +133,18 @@ pub struct Limits {
     pub sessions_max: usize,
     /// Sessions from one IPv4 address or one IPv6 /56.
     pub sessions_per_address_max: usize,
+    /// Handshakes that the client port begins in a second; as many at once after a rest.
+    pub handshakes_per_second_max: u32,
+    /// The same of one IPv4 /24 or one IPv6 /56; two and a half times as many at once after a rest.
+    pub handshakes_per_second_per_network_max: u32,
+    /// Subscribes that one session may ask for in a second; `subscriptions_per_session_max` at once after a rest.
+    pub subscribes_per_second_per_session_max: u32,
     /// Subscriptions of one session.
     pub subscriptions_per_session_max: usize,
     /// From the handshake to a complete hello with its token.
     pub hello_timeout: Duration,
+    /// From the moment when the rest of a frame is waited for until all of it is there.
+    pub frame_timeout: Duration,
     /// Largest payload, at most what the protocol carries.
     pub payload_bytes_max: usize,
     /// QUIC's window for all streams of an authenticated session, each way.
@@ -234,8 +242,12 @@ impl Config {
             limits: Limits {
                 sessions_max: 0,
                 sessions_per_address_max: 0,
+                handshakes_per_second_max: 0,
+                handshakes_per_second_per_network_max: 0,
+                subscribes_per_second_per_session_max: 0,
                 subscriptions_per_session_max: 0,
                 hello_timeout: Duration::ZERO,
+                frame_timeout: Duration::ZERO,
                 payload_bytes_max: 0,
                 session_window_bytes: 0,
                 tail_bytes_max: 0,

@@ -72,10 +72,22 @@ pub(super) static SETTINGS: &[Setting<Config>] = &[
     default("limits.sessions_per_address_max", "256", |c, g| {
         put(&mut c.limits.sessions_per_address_max, number(g, 1..=1_000_000))
     }),
+    default("limits.handshakes_per_second_max", "300", |c, g| {
+        put(&mut c.limits.handshakes_per_second_max, number(g, 1..=1_000_000))
+    }),
+    default("limits.handshakes_per_second_per_network_max", "20", |c, g| {
+        put(&mut c.limits.handshakes_per_second_per_network_max, number(g, 1..=1_000_000))
+    }),
+    default("limits.subscribes_per_second_per_session_max", "100", |c, g| {
+        put(&mut c.limits.subscribes_per_second_per_session_max, number(g, 1..=1_000_000))
+    }),
     default("limits.subscriptions_per_session_max", "1000", |c, g| {
         put(&mut c.limits.subscriptions_per_session_max, number(g, 1..=100_000))
     }),
     default("limits.hello_timeout", "5s", |c, g| put(&mut c.limits.hello_timeout, duration(g, SECOND..=60 * SECOND))),
+    default("limits.frame_timeout", "10s", |c, g| {
+        put(&mut c.limits.frame_timeout, duration(g, FRAME_TIMEOUT_MIN..=600 * SECOND))
+    }),
     default("limits.payload_bytes_max", "64KiB", |c, g| {
         put(&mut c.limits.payload_bytes_max, size(g, 1..=PAYLOAD_BYTES_MAX))
     }),
@@ -174,6 +186,8 @@ pub(super) const NAMESPACES: &str = "namespace";
 const PAYLOAD_BYTES_MAX: u64 = limits::PAYLOAD_BYTES_MAX as u64;
 /// A session must be able to send or take at least two full frames without waiting for the window.
 const WINDOW_BYTES_MIN: u64 = 2 * limits::CLIENT_FRAME_BYTES_MAX as u64;
+/// Below it, a lost packet would end sessions.
+const FRAME_TIMEOUT_MIN: Duration = Duration::from_millis(500);
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const SECOND: Duration = Duration::from_secs(1);

@@ -58,7 +58,7 @@ pub(crate) enum LinkError {
 impl LinkError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::NoHello => ErrorCode::FrameTimeout,
+            Self::NoHello | Self::Read(ReadError::Slow(_)) => ErrorCode::FrameTimeout,
             Self::Protocol(error) => error.code,
             Self::Read(ReadError::Frame(error)) => error.code(),
             _ => ErrorCode::Closed,
@@ -110,6 +110,7 @@ async fn greet(
         return Err(LinkError::Protocol(error));
     }
     reader.set_frame_bytes_max(PEER_FRAME_BYTES_MAX);
+    reader.set_frame_timeout(shared.config.limits.frame_timeout);
     Ok((theirs, writer, reader))
 }
 

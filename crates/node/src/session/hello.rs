@@ -37,8 +37,27 @@ pub(super) struct Greeted {
     pub(super) entry_lists: watch::Receiver<Listed>,
 }
 
-/// Reads the hello, checks it and answers with a welcome, if there is room for a session. Not cancel safe: the connection is of no use afterwards.
-pub(super) async fn greet(
+/// Greets a client that sends nothing but its hello: datagrams would wait in memory for a session that may never be. Not
+/// cancel safe, as [`greet`].
+pub(super) async fn greet_alone(
+    shared: &Shared,
+    connection: &Connection,
+    room: bool,
+    entry_lists: &EntryLists,
+) -> Result<Greeted, Refusal> {
+    tokio::select! {
+        biased;
+        greeted = greet(shared, connection, room, entry_lists) => greeted,
+        Ok(_) = connection.read_datagram() => {
+            let error = WireError::new(ErrorCode::ProtocolState, "a datagram before the hello was answered");
+            Err(Refusal { request: 0, error, writer: None })
+        }
+    }
+}
+
+/// Reads the hello, checks it and answers with a welcome, if there is room for a session. Not cancel safe: the connection
+/// is of no use afterwards.
+async fn greet(
     shared: &Shared,
     connection: &Connection,
     room: bool,
@@ -60,6 +79,7 @@ pub(super) async fn greet(
     let session = Arc::new(open(shared, connection, hello, access));
     connection.widen(shared.config.limits.session_window_bytes);
     reader.set_frame_bytes_max(CLIENT_FRAME_BYTES_MAX);
+    reader.set_frame_timeout(shared.config.limits.frame_timeout);
     let (entry_points, entry_lists) = entry_lists.for_welcome(shared);
     let frame = ServerFrame { request, body: ServerBody::Welcome(welcome(shared, &session, entry_points)) };
     writer.write(frame.encode()).await.map_err(|error| lost(&error))?;

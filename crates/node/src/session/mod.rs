@@ -10,6 +10,8 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use farwire_core::admission::{self, Admission, Verdict, place_of};
+use farwire_core::bucket::Rate;
 use farwire_transport::endpoint::{Arrival, Knock};
 use farwire_transport::{ClientPort, Connection};
 use farwire_wire::client::{ServerBody, ServerFrame};
@@ -27,8 +29,8 @@ use hello::Greeted;
 
 /// Answers and commands that wait for a session's writer; its reader waits for room.
 const ANSWER_QUEUE: usize = 256;
-/// Handshakes under way above which unproven addresses have to prove themselves first.
-const UNPROVEN_HANDSHAKES_MAX: usize = 256;
+/// Handshakes and hellos under way at a time.
+const HANDSHAKES_MAX: usize = 1_024;
 /// A client gets this long to receive the last words of a session.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Connections beyond the most sessions that are told so after their hello, and when to come again; with more of them
@@ -39,6 +41,7 @@ const TURNED_AWAY_MAX: usize = 64;
 /// Not cancel safe: sessions end with it.
 pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<ClientPort>, stopping: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
+    let mut admission = Admission::new(limits(&shared));
     let mut stop = stopping.clone();
     let entry_lists = Arc::new(EntryLists::new());
     let mut look = tokio::time::interval(entry_list::LOOK_EVERY);
@@ -49,7 +52,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<ClientPort>, stopping:
             _ = stop.wait_for(|stopping| *stopping) => break,
             _ = look.tick() => entry_lists.refresh(&shared),
             knock = port.accept() => match knock {
-                Some(knock) => admit(&shared, knock, &mut tasks, &entry_lists, &stopping),
+                Some(knock) => admit(&shared, knock, &mut admission, &mut tasks, &entry_lists, &stopping),
                 None => break,
             },
         }
@@ -68,22 +71,24 @@ pub(crate) async fn accept(shared: Arc<Shared>, port: Arc<ClientPort>, stopping:
 fn admit(
     shared: &Arc<Shared>,
     knock: Knock,
+    admission: &mut Admission,
     tasks: &mut JoinSet<()>,
     entry_lists: &Arc<EntryLists>,
     stopping: &watch::Receiver<bool>,
 ) {
     let limits = &shared.config.limits;
     let address = knock.remote_address().ip();
-    let sessions = shared.sessions.len();
-    let handshakes = tasks.len().saturating_sub(sessions);
-    if handshakes > UNPROVEN_HANDSHAKES_MAX && !knock.is_address_proven() {
+    let in_flight = tasks.len().saturating_sub(shared.sessions.len());
+    let knocked = admission::Knock { address, proven: knock.is_address_proven(), in_flight };
+    let verdict = admission.knock(shared.local.clock.now(), &knocked);
+    if verdict == Verdict::Prove {
+        shared.metrics.proofs_asked.inc();
         knock.ask_for_proof();
         return;
     }
     let room = tasks.len() < limits.sessions_max;
-    if tasks.len() >= limits.sessions_max + TURNED_AWAY_MAX
-        || !shared.sessions.enter(address, limits.sessions_per_address_max)
-    {
+    let is_refused = verdict == Verdict::Refuse || tasks.len() >= limits.sessions_max + TURNED_AWAY_MAX;
+    if is_refused || !shared.sessions.enter(place_of(address), limits.sessions_per_address_max) {
         shared.metrics.sessions_refused.inc();
         knock.refuse();
         return;
@@ -94,8 +99,19 @@ fn admit(
             shared.metrics.sessions_refused.inc();
             tracing::debug!(%address, err = %error, "connection did not become a session");
         }
-        shared.sessions.leave(address);
+        shared.sessions.leave(place_of(address));
     });
+}
+
+fn limits(shared: &Shared) -> admission::Limits {
+    let config = &shared.config.limits;
+    let (port, network) = (config.handshakes_per_second_max, config.handshakes_per_second_per_network_max);
+    admission::Limits {
+        in_flight_max: HANDSHAKES_MAX,
+        port: Rate::new(port, port),
+        // Clients of one network that lost a node together come back together.
+        network: Rate::new(network, network.saturating_mul(5) / 2),
+    }
 }
 
 /// Runs one connection to its end.
@@ -108,7 +124,7 @@ async fn serve(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let Arrival::Native(connection) = knock.into_client().await?;
     let timeout = shared.config.limits.hello_timeout;
-    let greeted = tokio::time::timeout(timeout, hello::greet(shared, &connection, room, entry_lists)).await;
+    let greeted = tokio::time::timeout(timeout, hello::greet_alone(shared, &connection, room, entry_lists)).await;
     let greeted = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(refusal)) => return Err(refuse(&connection, refusal).await.into()),

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use farwire_auth::Action;
+use farwire_core::bucket::{Bucket, Rate};
 use farwire_transport::{FrameReader, ReadError};
 use farwire_wire::client::{AckLevel, ClientBody, ClientFrame, Publish, ServerBody, ServerFrame};
 use farwire_wire::names::RESERVED_PREFIX;
@@ -32,7 +33,16 @@ pub(super) async fn run(
     answers: &queue::Sender<Command>,
     wake: &Arc<Wake>,
 ) -> WireError {
-    let mut requests = Requests { shared, session, answers, wake, last: 1, acks: None, subscriptions: BTreeSet::new() };
+    let mut requests = Requests {
+        shared,
+        session,
+        answers,
+        wake,
+        last: 1,
+        acks: None,
+        subscriptions: BTreeSet::new(),
+        subscribed: Bucket::default(),
+    };
     let mut pending = FuturesUnordered::new();
     loop {
         let frame = tokio::select! {
@@ -70,6 +80,7 @@ pub(super) async fn run(
 fn read_failed(error: &ReadError) -> WireError {
     match error {
         ReadError::Frame(broken) => WireError::new(broken.code(), broken.to_string()),
+        ReadError::Slow(_) => WireError::new(ErrorCode::FrameTimeout, error.to_string()),
         ReadError::Cut => WireError::new(ErrorCode::Malformed, error.to_string()),
         ReadError::Reset(_) | ReadError::Lost(_) => WireError::new(ErrorCode::Closed, error.to_string()),
     }
@@ -159,6 +170,8 @@ struct Requests<'a> {
     /// The first and last of the publishes taken and not acknowledged yet.
     acks: Option<(u64, u64)>,
     subscriptions: BTreeSet<u64>,
+    /// How often it subscribed lately.
+    subscribed: Bucket,
 }
 
 /// Resolves to the answer of a subscribe, once it is in force.
@@ -246,8 +259,18 @@ impl Requests<'_> {
         Ok(Ok(Box::pin(in_force(self.shared, filter, request))))
     }
 
-    fn check_subscribe(&self, filter: &Filter) -> Result<(), WireError> {
-        let max = self.shared.config.limits.subscriptions_per_session_max;
+    fn check_subscribe(&mut self, filter: &Filter) -> Result<(), WireError> {
+        let limits = &self.shared.config.limits;
+        let max = limits.subscriptions_per_session_max;
+        let rate = Rate::new(limits.subscribes_per_second_per_session_max, u32::try_from(max).unwrap_or(u32::MAX));
+        let now = self.shared.local.clock.now();
+        if !self.subscribed.take(&rate, now) {
+            // Rounded up: a client that waits this long finds room.
+            let wait_ms = u32::try_from(self.subscribed.wait(&rate, now).as_millis() + 1).unwrap_or(u32::MAX);
+            let error =
+                WireError::new(ErrorCode::RateLimited, "the session subscribes too often: keep subscriptions open");
+            return Err(WireError { retry_after_ms: wait_ms, ..error });
+        }
         if self.subscriptions.len() >= max {
             let message = format!("the session has {max} subscriptions already: end some, or use patterns");
             return Err(WireError::new(ErrorCode::SubscriptionLimit, message));
