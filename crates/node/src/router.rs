@@ -136,7 +136,7 @@ impl Router {
         let shard = self.local.shard(message.slot);
         let now = self.local.clock.now();
         let mut state = self.fanout.shard(shard);
-        if !state.recent.take(now, message.entry.session, message.entry.count) {
+        if !state.recent.take(now, message.entry.session, message.slot, message.entry.count) {
             self.metrics.duplicates.inc();
             return;
         }
@@ -173,7 +173,7 @@ impl Router {
     fn deliver(&self, message: &Message) {
         let shard = self.local.shard(message.slot);
         let mut state = self.fanout.shard(shard);
-        if !state.recent.take(self.local.clock.now(), message.entry.session, message.entry.count) {
+        if !state.recent.take(self.local.clock.now(), message.entry.session, message.slot, message.entry.count) {
             self.metrics.duplicates.inc();
             return;
         }
