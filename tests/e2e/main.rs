@@ -9,5 +9,6 @@ mod leaving;
 mod limits;
 mod moving;
 mod python;
+mod stuck;
 mod views;
 mod volatile;

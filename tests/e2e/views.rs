@@ -28,7 +28,7 @@ fn state(frame: PeerFrame) -> Option<NodeState> {
 async fn messages_under_another_view_are_answered_with_the_nodes_own() {
     let mesh = mesh_of_one().await;
     let mut peer = RawPeer::link(&mesh, "fra-2", "fra-1").await;
-    peer.send(&Messages { step: Step::ToNode, view: OTHER, hops: 0, entries: Vec::new() }).await;
+    peer.send(&Messages { step: Step::ToNode, view: OTHER, hops: 0, entries: Vec::new(), relay_to: None }).await;
     let told = peer
         .hear("the node's view", |frame| match frame {
             PeerFrame::ViewAnswer(view) => Some(view),

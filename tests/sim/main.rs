@@ -10,3 +10,4 @@ mod mesh;
 mod mixed;
 mod runs;
 mod stories;
+mod ways;

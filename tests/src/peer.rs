@@ -113,6 +113,7 @@ pub fn hello(mesh: &MeshFile, name: NodeName, region: RegionName) -> PeerHello {
         sessions: 0,
         links: Vec::new(),
         leaving: false,
+        resting: false,
     };
     PeerHello { versions: 1..=1, mesh: mesh.id, node: name, region, life, state }
 }

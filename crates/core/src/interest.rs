@@ -174,6 +174,12 @@ impl InterestTable {
         set
     }
 
+    /// All peers.
+    #[must_use]
+    pub fn everybody(&self) -> PeerSet {
+        self.used
+    }
+
     /// The names and numbers of wishes of all linked peers, for the admin page.
     pub fn peers(&self) -> impl Iterator<Item = (&NodeName, usize)> {
         self.peers.iter().map(|(name, peer)| (name, peer.patterns.len()))
@@ -218,6 +224,12 @@ impl Told {
     /// The peer lacks a frame: tell everything next time.
     pub fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// What the peer has been told to send.
+    #[must_use]
+    pub fn patterns(&self) -> &BTreeSet<Pattern> {
+        &self.patterns
     }
 
     /// The number of the newest frame.

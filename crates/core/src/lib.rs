@@ -10,4 +10,5 @@ pub mod hash;
 pub mod interest;
 pub mod patterns;
 pub mod placement;
+pub mod pulse;
 pub mod recent;

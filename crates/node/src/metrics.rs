@@ -75,6 +75,7 @@ metrics! {
     dropped: Counter, "dropped_messages", "Volatile messages that subscribers were too slow for";
     duplicates: Counter, "duplicate_messages", "Volatile messages not above the last of their publisher session";
     undeliverable: Counter, "undeliverable_messages", "Messages of peers for which no owner could be reached";
+    relayed: Counter, "relayed_messages", "Messages passed on for peers without a link to the receiver";
     link_shed: Counter, "link_shed_messages", "Messages shed because a link's queue was full or the link down";
     view_mismatches: Counter, "view_mismatches", "Batches of peers that were sent under another view";
     malformed: Counter, "malformed_entries", "Entries of peers that did not decode";

@@ -25,7 +25,7 @@ use crate::config::{Config, Faults, Opened};
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::fanout::Fanout;
-use crate::link::{accepting, dialing};
+use crate::link::{accepting, dialing, relaying};
 use crate::local::{Clock, Local};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -69,6 +69,10 @@ pub struct Sight {
     pub in_ring: BTreeSet<NodeName>,
     /// Who can be reached, the node itself included.
     pub reachable: BTreeSet<NodeName>,
+    /// Who is heard over a link, and not only reached through another node.
+    pub linked: BTreeSet<NodeName>,
+    /// The node wants to own nothing now, because most of its peers have lost it.
+    pub rests: bool,
 }
 
 /// Why a node did not start. Nothing of it is left running.
@@ -210,10 +214,13 @@ impl Node {
         let names = |wanted: fn(&MemberStatus) -> bool| {
             members.iter().filter(|status| wanted(status)).map(|status| status.member.name.clone()).collect()
         };
+        let is_live = |name: &NodeName| self.shared.peers.is_live(name);
         Sight {
             view: self.shared.topology.routes().view().digest(),
             in_ring: names(|status| status.in_ring),
             reachable: names(|status| status.reachable),
+            linked: self.shared.peers.all().iter().map(|link| link.node.clone()).filter(is_live).collect(),
+            rests: self.shared.topology.rests(&self.shared.local.name),
         }
     }
 
@@ -263,7 +270,8 @@ impl Node {
             let _panicked = membership.await;
         }
         // The goodbyes are on their way when the connections close: give them a round trip.
-        let farthest = links.iter().map(|link| link.connection.path_stats().rtt).max().unwrap_or_default();
+        let farthest =
+            links.iter().filter_map(|link| Some(link.direct()?.connection.path_stats().rtt)).max().unwrap_or_default();
         tokio::time::sleep(farthest.min(GOODBYE)).await;
     }
 }
@@ -322,6 +330,7 @@ fn assemble(
     });
     tasks.spawn(accepting::accept(shared.clone(), peer_port.clone(), inbox));
     tasks.spawn(dialing::run(shared.clone(), peer_port.clone(), dialed));
+    tasks.spawn(relaying::run(shared.clone()));
     if let Some(listener) = admin {
         tasks.spawn(admin::serve(shared.clone(), listener));
     }

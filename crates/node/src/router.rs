@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use farwire_core::interest::GRACE;
 use farwire_core::placement::{RegionIndex, Routes};
 use farwire_wire::limits::HOPS_MAX;
 use farwire_wire::peer::{Messages, PeerFrame, Step};
@@ -122,7 +123,7 @@ impl Router {
                 ..WireError::new(ErrorCode::NotOwner, message)
             });
         }
-        let parcel = Parcel { step, hops, entry: message.bytes, datagram: message.entry.datagram };
+        let parcel = Parcel { step, hops, entry: message.bytes, datagram: message.entry.datagram, relay_to: None };
         if self.peers.send(&owner.name, parcel) {
             Ok(())
         } else {
@@ -149,11 +150,17 @@ impl Router {
     /// Hands a message to the links of everybody who wants it: to this region's nodes, and to the owners of the other
     /// regions if this is the publisher's.
     fn to_interested(&self, message: &Message, step: Step, routes: &Routes) {
-        let parcel = |step| Parcel { step, hops: 0, entry: message.bytes.clone(), datagram: message.entry.datagram };
+        let parcel = |step| {
+            let (entry, datagram) = (message.bytes.clone(), message.entry.datagram);
+            Parcel { step, hops: 0, entry, datagram, relay_to: None }
+        };
+        let now = self.local.clock.now();
+        // A new owner does not know yet what the others want of it.
+        let is_new = routes.owned_since(message.slot).is_some_and(|since| now < since + GRACE);
         let mut regions: Vec<RegionIndex> = Vec::new();
-        self.peers.for_each_interested(self.local.clock.now(), &message.entry.channel, |link| {
+        self.peers.for_each_interested(now, &message.entry.channel, is_new, |link, send| {
             if link.region == self.local.region {
-                self.count_shed(link.send(parcel(Step::ToNode)));
+                self.count_shed(send(parcel(Step::ToNode)));
             } else if step == Step::ToOwner
                 && let Some(region) = routes.view().region_index(&link.region)
                 && !regions.contains(&region)

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use farwire_auth::Verifier;
+use farwire_core::placement::Report;
 use farwire_transport::tls::ReloadingKey;
-use farwire_wire::RegionName;
 use farwire_wire::client::EntryPoint;
-use farwire_wire::peer::NodeState;
+use farwire_wire::peer::{LinkState, NodeState};
+use farwire_wire::{NodeName, RegionName};
 use rand::rngs::StdRng;
 
 use crate::config::Config;
@@ -93,18 +94,31 @@ impl Shared {
             weight: self.config.weight,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
-            links: self.peers.all().iter().map(|link| link.state()).collect(),
+            links: self.links(),
             leaving: self.leaving.load(Ordering::Relaxed),
+            resting: self.topology.rests(&self.local.name),
         }
     }
 
-    /// Learns what another node tells about itself.
+    fn links(&self) -> Vec<LinkState> {
+        let members = self.topology.members();
+        let flaps = |name: &NodeName| members.iter().find(|status| status.member.name == *name).map(|s| s.link_flaps);
+        let links = self.peers.all();
+        let states = links.iter().filter_map(|link| link.state());
+        states.map(|link| LinkState { flaps: flaps(&link.peer).unwrap_or(0), ..link }).collect()
+    }
+
+    /// Learns what another node tells about itself over its link.
     pub(crate) async fn learn_state(&self, state: &NodeState, region: Option<&RegionName>) {
         self.directory.learn(state, region);
         if state.leaving {
             self.topology.tell(Change::Left(state.node.clone())).await;
             return;
         }
+        let heard = state.links.iter().filter(|link| !link.silent);
+        let flaps = state.links.iter().find(|link| link.peer == self.local.name).map_or(0, |link| link.flaps);
+        let report = Report { links: heard.map(|link| link.peer.clone()).collect(), resting: state.resting, flaps };
+        self.topology.tell(Change::Report(state.node.clone(), report)).await;
         self.topology.tell(Change::Weight(state.node.clone(), state.weight)).await;
     }
 

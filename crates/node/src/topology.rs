@@ -80,6 +80,12 @@ impl Topology {
         routes.view().find(name.as_str()).is_some_and(|member| routes.is_reachable(member))
     }
 
+    /// Whether a node wants to own nothing now.
+    pub(crate) fn rests(&self, name: &NodeName) -> bool {
+        let routes = self.routes.load();
+        routes.view().find(name.as_str()).is_some_and(|member| routes.rests(member))
+    }
+
     /// Tells when other routes are in force; the value counts the changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.published.subscribe()

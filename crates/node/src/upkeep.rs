@@ -37,11 +37,12 @@ fn set_gauges(shared: &Shared) {
     shared.events.measure();
     shared.metrics.link_rtt_us.clear();
     shared.metrics.link_queue_bytes.clear();
-    for link in links {
+    for link in &links {
+        let Some(direct) = link.direct() else { continue };
         let label = PeerLabel { peer: link.node.to_string() };
-        let rtt_us = link.connection.path_stats().rtt.as_micros();
+        let rtt_us = direct.connection.path_stats().rtt.as_micros();
         shared.metrics.link_rtt_us.get_or_create(&label).set(i64::try_from(rtt_us).unwrap_or(i64::MAX));
-        shared.metrics.link_queue_bytes.get_or_create(&label).set(gauge(link.queue_bytes()));
+        shared.metrics.link_queue_bytes.get_or_create(&label).set(gauge(direct.outbox.bytes()));
     }
 }
 

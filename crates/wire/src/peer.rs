@@ -34,10 +34,40 @@ pub enum PeerFrame {
     InterestAck(u64),
     /// The sender leaves on purpose.
     Leaving,
+    /// To a relay: for a node that the sender has no link to.
+    Relay {
+        /// Who it is for.
+        to: NodeName,
+        /// What is passed on.
+        frame: RelayFrame,
+    },
+    /// From a relay: of a node that the receiver has no link to.
+    Relayed {
+        /// Who sent it.
+        from: NodeName,
+        /// What was passed on.
+        frame: RelayFrame,
+    },
+    /// A sign of life, with the newest one of the receiver that the sender has seen.
+    Ping {
+        /// Grows by one with each ping of the link.
+        number: u64,
+        /// The newest number of the other side; 0 before the first.
+        seen: u64,
+    },
     /// The view that the sender acts on, in answer to messages that came under another one.
     ViewAnswer(ViewDigest),
     /// The link is about to be closed, for this reason.
     Error(WireError),
+}
+
+/// What two nodes without a link send each other through a third.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelayFrame {
+    /// As [`PeerFrame::Interest`].
+    Interest(Interest),
+    /// As [`PeerFrame::InterestAck`].
+    InterestAck(u64),
 }
 
 /// Who a peer is and what it speaks.
@@ -78,6 +108,8 @@ pub struct NodeState {
     pub links: Vec<LinkState>,
     /// It is on its way out.
     pub leaving: bool,
+    /// It wants to own nothing now.
+    pub resting: bool,
 }
 
 /// One link as one of its ends sees it; counts are since the link came up.
@@ -97,6 +129,10 @@ pub struct LinkState {
     pub received_bytes: u64,
     /// The view that the other end acts on; `None` until it has told.
     pub view: Option<ViewDigest>,
+    /// How often the link was lost and came back lately.
+    pub flaps: u32,
+    /// Nothing is heard over it.
+    pub silent: bool,
 }
 
 /// A change of interest.
@@ -136,6 +172,8 @@ pub struct Messages {
     pub hops: u32,
     /// Entries in their stored form.
     pub entries: Vec<Bytes>,
+    /// The node that the receiver is to pass them on to; `None` when they are for the receiver.
+    pub relay_to: Option<NodeName>,
 }
 
 /// A question to a peer, for the admin endpoint.
@@ -167,15 +205,12 @@ impl PeerFrame {
                 state: Some(hello.state.to_proto()),
             }),
             Self::State(state) => Body::State(state.to_proto()),
-            Self::Interest(interest) => Body::Interest(proto::Interest {
-                version: interest.version,
-                view: interest.view.0,
-                whole: interest.whole,
-                add: interest.add.iter().map(ToString::to_string).collect(),
-                remove: interest.remove.iter().map(ToString::to_string).collect(),
-            }),
+            Self::Interest(interest) => Body::Interest(interest.to_proto()),
             Self::InterestAck(version) => Body::InterestAck(proto::InterestAck { version: *version }),
             Self::Leaving => Body::Leaving(proto::Leaving::default()),
+            Self::Relay { to, frame } => Body::Relay(frame.to_proto(to)),
+            Self::Relayed { from, frame } => Body::Relayed(frame.to_proto(from)),
+            Self::Ping { number, seen } => Body::Ping(proto::Ping { number: *number, seen: *seen }),
             Self::ViewAnswer(view) => Body::ViewAnswer(proto::ViewAnswer { view: view.0 }),
             Self::Error(error) => Body::Error(error.to_proto()),
         };
@@ -192,19 +227,57 @@ impl PeerFrame {
         match frame.body.ok_or_else(|| malformed("a frame without a body that this version knows"))? {
             Body::Hello(hello) => hello_of(hello).map(Self::Hello),
             Body::State(state) => NodeState::from_proto(state).map(Self::State),
-            Body::Interest(interest) => Ok(Self::Interest(Interest {
-                version: interest.version,
-                view: ViewDigest(interest.view),
-                whole: interest.whole,
-                add: patterns_of(&interest.add)?,
-                remove: patterns_of(&interest.remove)?,
-            })),
+            Body::Interest(interest) => Interest::from_proto(&interest).map(Self::Interest),
             Body::InterestAck(ack) => Ok(Self::InterestAck(ack.version)),
             Body::Leaving(_) => Ok(Self::Leaving),
+            Body::Relay(relay) => relay_of(relay).map(|(to, frame)| Self::Relay { to, frame }),
+            Body::Relayed(relay) => relay_of(relay).map(|(from, frame)| Self::Relayed { from, frame }),
+            Body::Ping(ping) => Ok(Self::Ping { number: ping.number, seen: ping.seen }),
             Body::ViewAnswer(answer) => Ok(Self::ViewAnswer(ViewDigest(answer.view))),
             Body::Error(error) => Ok(Self::Error(WireError::from_proto(error))),
         }
     }
+}
+
+impl Interest {
+    fn to_proto(&self) -> proto::Interest {
+        proto::Interest {
+            version: self.version,
+            view: self.view.0,
+            whole: self.whole,
+            add: self.add.iter().map(ToString::to_string).collect(),
+            remove: self.remove.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn from_proto(interest: &proto::Interest) -> Result<Self, DecodeError> {
+        Ok(Self {
+            version: interest.version,
+            view: ViewDigest(interest.view),
+            whole: interest.whole,
+            add: patterns_of(&interest.add)?,
+            remove: patterns_of(&interest.remove)?,
+        })
+    }
+}
+
+impl RelayFrame {
+    fn to_proto(&self, node: &NodeName) -> proto::Relay {
+        let body = match self {
+            Self::Interest(interest) => proto::relay::Body::Interest(interest.to_proto()),
+            Self::InterestAck(version) => proto::relay::Body::InterestAck(proto::InterestAck { version: *version }),
+        };
+        proto::Relay { node: node.to_string(), body: Some(body) }
+    }
+}
+
+fn relay_of(relay: proto::Relay) -> Result<(NodeName, RelayFrame), DecodeError> {
+    let node = NodeName::parse(&relay.node).map_err(bad_name)?;
+    let frame = match relay.body.ok_or_else(|| malformed("a relay without a body that this version knows"))? {
+        proto::relay::Body::Interest(interest) => RelayFrame::Interest(Interest::from_proto(&interest)?),
+        proto::relay::Body::InterestAck(ack) => RelayFrame::InterestAck(ack.version),
+    };
+    Ok((node, frame))
 }
 
 impl NodeState {
@@ -232,6 +305,8 @@ impl NodeState {
             sent_bytes: link.sent_bytes,
             received_bytes: link.received_bytes,
             view: link.view.map_or(0, |view| view.0),
+            flaps: link.flaps,
+            silent: link.silent,
         };
         proto::NodeState {
             node: self.node.to_string(),
@@ -243,6 +318,7 @@ impl NodeState {
             sessions: self.sessions,
             links: self.links.iter().map(link).collect(),
             leaving: self.leaving,
+            resting: self.resting,
         }
     }
 
@@ -256,6 +332,8 @@ impl NodeState {
                 sent_bytes: link.sent_bytes,
                 received_bytes: link.received_bytes,
                 view: (link.view != 0).then_some(ViewDigest(link.view)),
+                flaps: link.flaps,
+                silent: link.silent,
             })
         };
         Ok(Self {
@@ -268,6 +346,7 @@ impl NodeState {
             sessions: state.sessions,
             links: state.links.iter().take(MEMBERS_MAX).map(link).collect::<Result<_, _>>().map_err(bad_name)?,
             leaving: state.leaving,
+            resting: state.resting,
         })
     }
 }
@@ -310,7 +389,13 @@ impl Messages {
             Step::ToRegion => proto::messages::Step::ToRegion,
             Step::ToNode => proto::messages::Step::ToNode,
         };
-        proto::Messages { step: step.into(), view: self.view.0, hops: self.hops, entries: self.entries.clone() }
+        proto::Messages {
+            step: step.into(),
+            view: self.view.0,
+            hops: self.hops,
+            entries: self.entries.clone(),
+            relay_to: self.relay_to.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
     }
 
     /// Reads a frame, without its length. The entries share its bytes and are not decoded here.
@@ -328,7 +413,11 @@ impl Messages {
         if messages.hops > HOPS_MAX {
             return Err(malformed("messages with more than two hops"));
         }
-        Ok(Self { step, view: ViewDigest(messages.view), hops: messages.hops, entries: messages.entries })
+        let relay_to = match messages.relay_to.as_str() {
+            "" => None,
+            name => Some(NodeName::parse(name).map_err(bad_name)?),
+        };
+        Ok(Self { step, view: ViewDigest(messages.view), hops: messages.hops, entries: messages.entries, relay_to })
     }
 }
 

@@ -179,7 +179,8 @@ fn prove_peer_frames(examples: &mut Examples) {
     examples.prove_peer("InterestAck", &PeerFrame::InterestAck(2));
     examples.prove_peer("ViewAnswer", &PeerFrame::ViewAnswer(view));
 
-    let messages = Messages { step: Step::ToOwner, view, hops: 0, entries: vec![entry().encode()] };
+    let entries = vec![entry().encode()];
+    let messages = Messages { step: Step::ToOwner, view, hops: 0, entries, relay_to: None };
     let body = examples.prove_frame("Messages", &messages.encode());
     assert_eq!(Messages::decode(body), Ok(messages));
 

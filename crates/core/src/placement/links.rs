@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use farwire_wire::names::NodeName;
 
-use super::reach::{Reach, Told, Way};
+use super::reach::{Reach, Report, Way};
 use super::view::View;
 use super::{Effect, Placement};
 
@@ -32,7 +32,7 @@ impl Placement {
         }
         match self.known.get_mut(name) {
             Some(known) => known.link.down(now, &self.config),
-            None => _ = self.told.remove(name),
+            None => _ = self.reports.remove(name),
         }
         self.link_changed(now, name, false);
     }
@@ -45,15 +45,17 @@ impl Placement {
         self.hear_flaps(now);
     }
 
-    pub(super) fn told(&mut self, now: Duration, name: NodeName, told: Told) {
-        let room = self.told.contains_key(&name) || self.told.len() < 2 * self.config.members_max;
-        if !room || self.told.get(&name) == Some(&told) {
+    pub(super) fn report(&mut self, now: Duration, name: NodeName, report: Report) {
+        let room = self.reports.contains_key(&name) || self.reports.len() < 2 * self.config.members_max;
+        if !room || self.reports.get(&name) == Some(&report) {
             return;
         }
-        let flaps_differ = self.told.get(&name).is_none_or(|before| before.flaps != told.flaps);
-        let routes_differ =
-            self.told.get(&name).is_none_or(|before| (&before.links, before.resting) != (&told.links, told.resting));
-        self.told.insert(name, told);
+        let flaps_differ = self.reports.get(&name).is_none_or(|before| before.flaps != report.flaps);
+        let routes_differ = self
+            .reports
+            .get(&name)
+            .is_none_or(|before| (&before.links, before.resting) != (&report.links, report.resting));
+        self.reports.insert(name, report);
         self.reach_touched |= routes_differ;
         if flaps_differ {
             self.hear_flaps(now);
@@ -61,9 +63,9 @@ impl Placement {
     }
 
     fn hear_flaps(&mut self, now: Duration) {
-        let heard = self.told.iter().filter(|(name, _)| self.linked.contains(*name));
+        let heard = self.reports.iter().filter(|(name, _)| self.linked.contains(*name));
         let rested = self.rest.until().is_some();
-        self.rest.hear(now, heard.map(|(_, told)| told.flaps).collect(), &self.config);
+        self.rest.hear(now, heard.map(|(_, report)| report.flaps).collect(), &self.config);
         self.reach_touched |= rested != self.rest.until().is_some();
     }
 
@@ -82,8 +84,8 @@ impl Placement {
     /// The reach in `view`, in which whoever could not be reached before is held back for a moment.
     pub(super) fn reach(&mut self, now: Duration, view: &View) -> Reach {
         let (local, rests) = (&self.local.name, self.rest.until().is_some());
-        let reach = Reach::new(view, &self.local, &self.linked, &self.told, |name| {
-            let says_so = || self.linked.contains(name) && self.told.get(name).is_some_and(|told| told.resting);
+        let reach = Reach::new(view, &self.local, &self.linked, &self.reports, |name| {
+            let says_so = || self.linked.contains(name) && self.reports.get(name).is_some_and(|report| report.resting);
             if name == local { rests } else { says_so() }
         });
         let Reach { ways, mut rests } = reach;

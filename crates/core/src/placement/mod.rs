@@ -45,7 +45,7 @@ use farwire_wire::names::{NodeName, RegionName};
 pub use self::config::Config;
 use self::known::{Known, RegionAge};
 use self::reach::Reach;
-pub use self::reach::{Told, Way};
+pub use self::reach::{Report, Way};
 use self::rest::Rest;
 pub use self::routes::Routes;
 pub use self::view::{Member, MemberIndex, REPLICAS, RegionIndex, View, WEIGHT_MAX};
@@ -109,7 +109,7 @@ pub enum Input {
     /// There is no link to this node any more, or nothing is heard over it.
     LinkDown(NodeName),
     /// A linked peer said this of itself. It counts from then on, but only while there is a link.
-    Told(NodeName, Told),
+    Report(NodeName, Report),
     /// Time has passed: see [`Placement::next_deadline`].
     Tick,
 }
@@ -167,7 +167,7 @@ pub struct Placement {
     /// The local node and everybody with a live link, members or not.
     linked: BTreeSet<NodeName>,
     /// What linked peers said last, and those that were linked.
-    told: BTreeMap<NodeName, Told>,
+    reports: BTreeMap<NodeName, Report>,
     /// Until when members that can be reached again own nothing.
     held: BTreeMap<NodeName, Duration>,
     rest: Rest,
@@ -194,7 +194,7 @@ impl Placement {
             ages: BTreeMap::new(),
             routes: Arc::new(Routes::new(Duration::ZERO, view, reach, &local.region, None)),
             linked,
-            told: BTreeMap::new(),
+            reports: BTreeMap::new(),
             held: BTreeMap::new(),
             rest: Rest::default(),
             ring: BTreeMap::from([(name, local.clone())]),
@@ -215,7 +215,7 @@ impl Placement {
             Input::Forget(name) if name != self.local.name => self.forget(now, &name, effects),
             Input::LinkUp(name) => self.link_up(now, name, effects),
             Input::LinkDown(name) => self.link_down(now, &name),
-            Input::Told(name, told) => self.told(now, name, told),
+            Input::Report(name, report) => self.report(now, name, report),
             Input::Forget(_) | Input::Tick => {}
         }
         self.apply_due_changes(now);
@@ -407,7 +407,7 @@ impl Placement {
     /// Drops the record of a member that is not in the ring, and that of its region when it was the last one.
     fn unlist(&mut self, name: &NodeName, effects: &mut Vec<Effect>) {
         let Some(known) = self.known.remove(name) else { return };
-        self.told.remove(name);
+        self.reports.remove(name);
         effects.push(Effect::Member { name: name.clone(), from: Some(known.state), to: None });
         self.prune_ages();
     }

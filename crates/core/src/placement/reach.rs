@@ -29,7 +29,7 @@ pub enum Way {
 
 /// What a linked peer said of itself last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Report {
     /// Whom it has live links to.
     pub links: BTreeSet<NodeName>,
     /// It wants to own nothing now.
@@ -46,13 +46,13 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// The reach of `local` in `view`. `links` are its live links (and itself), `told` what peers said; `rests` says who
+    /// The reach of `local` in `view`. `links` are its live links (and itself), `reports` what peers said; `rests` says who
     /// is to own nothing for the time being.
     pub(super) fn new(
         view: &View,
         local: &Member,
         links: &BTreeSet<NodeName>,
-        told: &BTreeMap<NodeName, Told>,
+        reports: &BTreeMap<NodeName, Report>,
         rests: impl Fn(&NodeName) -> bool,
     ) -> Self {
         let way = |member: &Member| {
@@ -61,7 +61,8 @@ impl Reach {
             } else if links.contains(&member.name) {
                 Way::Direct
             } else {
-                let has_link = |name: &&NodeName| told.get(*name).is_some_and(|told| told.links.contains(&member.name));
+                let has_link =
+                    |name: &&NodeName| reports.get(*name).is_some_and(|report| report.links.contains(&member.name));
                 let candidates = links.iter().filter(|name| **name != local.name).filter(has_link);
                 candidates
                     .filter_map(|name| view.find(name.as_str()))

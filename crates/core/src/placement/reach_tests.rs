@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::SwimState::Alive;
 use super::testing::{World, member, millis, node, secs};
-use super::{Config, Input, Placement, Told, Way};
+use super::{Config, Input, Placement, Report, Way};
 
 /// Node `a` of region `fra` with links to `b` and `c`, long ago.
 fn trio() -> World {
@@ -15,7 +15,7 @@ fn trio() -> World {
     for name in ["b", "c"] {
         world.swim(name, Alive);
         world.link_up(name);
-        world.told(name, &["a", "b", "c"], false, 0);
+        world.reports(name, &["a", "b", "c"], false, 0);
     }
     world.pass(secs(60));
     assert_eq!(world.owners(), "a b c");
@@ -32,7 +32,7 @@ fn a_node_that_cannot_be_seen_is_reached_through_one_that_sees_it() {
     let after = world.owned().into_iter().map(|(name, count)| (name.to_owned(), count)).collect::<Vec<_>>();
     assert_eq!(before, after, "no slot has moved");
 
-    world.told("c", &["a"], false, 0);
+    world.reports("c", &["a"], false, 0);
     assert_eq!(world.way("b"), "none");
     assert_eq!(world.owners(), "a c");
 
@@ -57,7 +57,7 @@ fn a_relay_in_the_own_region_is_preferred() {
     }
     for name in ["b", "c", "d"] {
         world.link_up(name);
-        world.told(name, &["x"], false, 0);
+        world.reports(name, &["x"], false, 0);
     }
     world.pass(secs(1));
     assert_eq!(world.way("x"), "via c");
@@ -71,7 +71,7 @@ fn a_relay_in_the_own_region_is_preferred() {
 fn a_node_that_is_back_owns_nothing_for_a_moment() {
     let mut world = trio();
     world.link_down("b");
-    world.told("c", &["a"], false, 0);
+    world.reports("c", &["a"], false, 0);
     world.pass(secs(5));
     world.link_up("b");
     assert_eq!(world.way("b"), "direct");
@@ -83,17 +83,17 @@ fn a_node_that_is_back_owns_nothing_for_a_moment() {
 #[test]
 fn a_node_that_rests_owns_only_what_nobody_else_can() {
     let mut world = trio();
-    world.told("b", &["a", "c"], true, 0);
+    world.reports("b", &["a", "c"], true, 0);
     assert_eq!(world.owners(), "a c");
-    world.told("c", &["a", "b"], true, 0);
+    world.reports("c", &["a", "b"], true, 0);
     assert_eq!(world.owners(), "a");
-    world.told("a", &[], false, 0);
+    world.reports("a", &[], false, 0);
 
     // Node `a` was lost by both of them, and rests as well.
-    world.told("b", &["a", "c"], true, 1);
-    world.told("c", &["a", "b"], true, 1);
+    world.reports("b", &["a", "c"], true, 1);
+    world.reports("c", &["a", "b"], true, 1);
     assert_eq!(world.owners(), "a b c", "as if nobody rested");
-    world.told("c", &["a", "b"], false, 1);
+    world.reports("c", &["a", "b"], false, 1);
     assert_eq!(world.owners(), "c");
     world.pass(secs(2));
     assert_eq!(world.owners(), "a c", "the own rest ends by itself");
@@ -108,7 +108,7 @@ fn heirs_are_who_would_own_if_nobody_rested() {
         Slot::all().map(|slot| routes.heir(fra, slot)).collect::<Vec<_>>()
     };
     let before = heirs(&world);
-    world.told("b", &["a", "c"], true, 0);
+    world.reports("b", &["a", "c"], true, 0);
     assert_eq!(heirs(&world), before);
 }
 
@@ -131,9 +131,9 @@ fn a_new_owner_knows_since_when_it_owns() {
     let mut world = trio();
     world.link_down("b");
     let lost_at = world.now;
-    world.told("c", &["a"], false, 0);
+    world.reports("c", &["a"], false, 0);
     world.pass(secs(9));
-    world.told("c", &["a", "z"], false, 0);
+    world.reports("c", &["a", "z"], false, 0);
     let routes = world.placement.routes();
     let fra = routes.view().region_index(&member("a", "fra").region).unwrap();
     let mut kinds = BTreeSet::new();
@@ -183,7 +183,7 @@ impl Network {
                 let seen = (0..self.nodes).filter(|node| *node != other && self.linked(other, *node));
                 let links = seen.map(|node| Self::member(node).name).collect();
                 world.input(Input::LinkUp(Self::member(other).name));
-                world.input(Input::Told(Self::member(other).name, Told { links, resting: false, flaps: 0 }));
+                world.input(Input::Report(Self::member(other).name, Report { links, resting: false, flaps: 0 }));
             }
         }
         world.pass(secs(3_600));

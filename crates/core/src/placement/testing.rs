@@ -8,7 +8,9 @@ use farwire_wire::ids::Slot;
 use farwire_wire::names::{NodeName, RegionName};
 
 use super::reach::Reach;
-use super::{Config, Effect, Input, Member, MemberState, MemberStatus, Placement, Routes, SwimState, Told, View, Way};
+use super::{
+    Config, Effect, Input, Member, MemberState, MemberStatus, Placement, Report, Routes, SwimState, View, Way,
+};
 
 pub(super) fn node(name: &str) -> NodeName {
     NodeName::parse(name).unwrap()
@@ -87,9 +89,9 @@ impl World {
     }
 
     /// A peer says to whom it has links, whether it rests, and how often it lost this node.
-    pub(super) fn told(&mut self, name: &str, links: &[&str], resting: bool, flaps: u32) -> Vec<Effect> {
+    pub(super) fn reports(&mut self, name: &str, links: &[&str], resting: bool, flaps: u32) -> Vec<Effect> {
         let links = links.iter().map(|name| node(name)).collect();
-        self.input(Input::Told(node(name), Told { links, resting, flaps }))
+        self.input(Input::Report(node(name), Report { links, resting, flaps }))
     }
 
     /// How this node reaches a member of the ring.

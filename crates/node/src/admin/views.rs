@@ -27,7 +27,7 @@ pub(crate) fn mesh(shared: &Shared) -> Mesh {
         let name = &status.member.name;
         let told = shared.directory.find(name).map(|listing| listing.state);
         let is_here = *name == shared.local.name;
-        let link = shared.peers.find(name).map(|link| millis(link.state().rtt_us));
+        let link = shared.peers.find(name).and_then(|link| link.state()).map(|link| millis(link.rtt_us));
         MemberAnswer {
             name: name.to_string(),
             region: status.member.region.to_string(),
@@ -119,7 +119,7 @@ pub(crate) fn links(shared: &Shared) -> Links {
     for status in members.iter().filter(|status| status.reachable) {
         let name = &status.member.name;
         if *name == shared.local.name {
-            links.extend(shared.peers.all().iter().map(|link| answer(name, &link.state())));
+            links.extend(shared.peers.all().iter().filter_map(|link| link.state()).map(|link| answer(name, &link)));
         } else if let Some(listing) = shared.directory.find(name) {
             links.extend(listing.state.links.iter().map(|link| answer(name, link)));
         }

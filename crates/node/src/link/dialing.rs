@@ -63,20 +63,25 @@ pub(crate) async fn run(shared: Arc<Shared>, port: Arc<PeerPort>, mut addresses:
     }
 }
 
-/// Dials until the node is no longer a member.
+/// Dials whenever there is no link over which the node is heard, until it is no longer a member.
 async fn keep_link(
     shared: Arc<Shared>,
     port: Arc<PeerPort>,
     name: NodeName,
     mut whereabouts: watch::Receiver<Whereabouts>,
 ) {
+    let mut links = JoinSet::new();
     let mut silent_since = Instant::now();
     loop {
         let target = *whereabouts.borrow_and_update();
         match port.dial(target.address, PeerRole::Link, DIAL_TIMEOUT).await {
             Ok(peer) if peer.node == name => {
-                super::run(shared.clone(), peer, Side::Dialer).await;
-                silent_since = Instant::now();
+                links.spawn(super::run(shared.clone(), peer, Side::Dialer));
+                if is_up(&shared, &name, &mut links).await {
+                    // A silent link is left open, since it may be heard again; a new one, as after a restart, takes its place.
+                    shared.peers.until(&name, false).await;
+                    silent_since = Instant::now();
+                }
             }
             Ok(peer) => {
                 peer.connection.close(farwire_wire::ErrorCode::PeerIdentity, "another node was expected here");
@@ -93,8 +98,26 @@ async fn keep_link(
         tokio::select! {
             biased;
             // Membership has heard of it: dial at once.
-            changed = whereabouts.changed() => if changed.is_err() { return },
+            changed = whereabouts.changed() => if changed.is_err() { break },
             () = tokio::time::sleep(pause) => {}
+        }
+        // While this one was dialing, the old link may have been heard again.
+        shared.peers.until(&name, false).await;
+    }
+    while links.join_next().await.is_some() {}
+}
+
+/// Waits until the newest of `links` is up; `false` when it ended before.
+async fn is_up(shared: &Shared, name: &NodeName, links: &mut JoinSet<super::LinkError>) -> bool {
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.peers.until(name, true) => return true,
+            ended = links.join_next() => match ended {
+                // The old link may end while the new one is greeted.
+                Some(_) if !links.is_empty() => {}
+                _ => return shared.peers.is_live(name),
+            },
         }
     }
 }

@@ -1,25 +1,30 @@
 //! Runs one link: the hello of both sides, then wishes and node states on its control stream, messages on a stream of
 //! their own, and questions of the admin page on a stream each. Only this module speaks peer frames. [`accepting`] and
-//! [`dialing`] make the connections.
+//! [`dialing`] make the connections; [`relaying`] talks through a third node to those that cannot be seen.
 //!
-//! Everything of a link runs in one task and ends with it. A link that is stuck fills its own queue and delays nobody.
+//! Everything of a link runs in one task and ends with it. A link that is stuck fills its own queue and delays nobody; one
+//! over which nothing is heard any more is routed around, and stays open while the dialer tries for a new one.
 
 pub(crate) mod accepting;
 pub(crate) mod dialing;
+pub(crate) mod relaying;
+mod wishes;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use farwire_core::interest::{Applied, REFRESH_EVERY, Told};
+use farwire_core::interest::Applied;
+use farwire_core::pulse::{PING_EVERY, Ping, Pulse, Turn};
 use farwire_transport::{Closed, Connection, FrameReader, FrameWriter, PeerConnection, ReadError, WriteError};
 use farwire_wire::limits::{PEER_FRAME_BYTES_MAX, PEER_HELLO_BYTES_MAX, PROTOCOL_VERSION};
-use farwire_wire::peer::{Interest, Messages, PeerFrame, PeerHello, PeerQuery};
-use farwire_wire::{ErrorCode, Pattern, ViewDigest, WireError};
+use farwire_wire::peer::{Messages, PeerFrame, PeerHello, PeerQuery};
+use farwire_wire::{ErrorCode, NodeName, ViewDigest, WireError};
+use tokio::time::MissedTickBehavior;
 
-use crate::peers::{Link, LinkMeters, QUERY_TIMEOUT};
+use crate::peers::{Link, LinkMeters, Parcel, QUERY_TIMEOUT};
 use crate::queue::{self, QueueName};
 use crate::shared::Shared;
+use crate::sync::lock;
 use crate::topology::Change;
 
 /// Both hellos must have passed within this time.
@@ -146,43 +151,61 @@ async fn serve(
         control: shared.metrics.queue(QueueName::LinkControl),
         messages: shared.metrics.queue(QueueName::LinkMessages),
     };
-    let (link, frames) = Link::new(&hello, connection, bytes_max, meters);
+    let (link, frames) = Link::new(&hello, connection.clone(), bytes_max, meters);
     let link = Arc::new(link);
     match shared.peers.add(shared.local.clock.now(), &link) {
-        Ok(Some(replaced)) => replaced.connection.close(ErrorCode::Closed, "replaced by a newer link"),
-        Ok(None) => {}
+        Ok(replaced) => {
+            if let Some(replaced) = replaced.as_ref().and_then(|link| link.direct()) {
+                replaced.connection.close(ErrorCode::Closed, "replaced by a newer link");
+            }
+        }
         Err(error) => return protocol(ErrorCode::Overloaded, &error.to_string()),
     }
-    shared.directory.learn(&hello.state, Some(&hello.region));
+    shared.learn_state(&hello.state, Some(&hello.region)).await;
     tracing::info!(peer = %link.node, region = %link.region, "link up");
-    shared.topology.tell(Change::LinkUp(link.node.clone())).await;
-    let error = run_parts(shared, &link, writer, frames, reader).await;
+    tell_reach(shared, &link.node).await;
+    let error = run_parts(shared, &link, connection, writer, frames, reader).await;
     if shared.peers.remove(&link) {
         tracing::info!(peer = %link.node, err = %error, "link down");
-        shared.topology.tell(Change::LinkDown(link.node.clone())).await;
+        tell_reach(shared, &link.node).await;
     }
     error
+}
+
+/// Tells the placement whether there is a link over which the node is heard. Two tasks may tell of an old link and a new
+/// one at the same time: whoever tells last has looked last.
+async fn tell_reach(shared: &Shared, node: &NodeName) {
+    loop {
+        let is_live = shared.peers.is_live(node);
+        let change = if is_live { Change::LinkUp } else { Change::LinkDown };
+        shared.topology.tell(change(node.clone())).await;
+        if shared.peers.is_live(node) == is_live {
+            return;
+        }
+    }
 }
 
 async fn run_parts(
     shared: &Arc<Shared>,
     link: &Arc<Link>,
+    connection: Connection,
     writer: FrameWriter,
     frames: queue::Receiver<PeerFrame>,
     reader: FrameReader,
 ) -> LinkError {
-    let asked_whole = tokio::sync::Notify::new();
+    let pulse = Mutex::new(Pulse::default());
     let ended = tokio::select! {
         biased;
-        closed = link.connection.closed() => Err(closed.into()),
+        closed = connection.closed() => Err(closed.into()),
         ended = write_control(writer, frames) => ended,
-        ended = read_control(shared, link, reader, &asked_whole) => ended,
-        ended = tell_wishes(shared, link, &asked_whole) => ended,
+        ended = read_control(shared, link, reader, &pulse) => ended,
+        ended = beat(shared, link, &pulse) => ended,
+        ended = wishes::tell(shared, link) => ended,
         ended = tell_state(shared, link) => ended,
-        ended = send_messages(shared, link) => ended,
-        ended = receive_messages(shared, link) => ended,
-        ended = receive_datagrams(shared, link) => ended,
-        ended = answer_queries(shared, link) => ended,
+        ended = send_messages(shared, link, &connection) => ended,
+        ended = receive_messages(shared, link, &connection) => ended,
+        ended = receive_datagrams(shared, link, &connection) => ended,
+        ended = answer_queries(shared, &connection) => ended,
     };
     ended.err().unwrap_or(LinkError::Ended)
 }
@@ -198,9 +221,9 @@ async fn write_control(mut writer: FrameWriter, mut frames: queue::Receiver<Peer
 
 async fn read_control(
     shared: &Shared,
-    link: &Link,
+    link: &Arc<Link>,
     mut reader: FrameReader,
-    asked_whole: &tokio::sync::Notify,
+    pulse: &Mutex<Pulse>,
 ) -> Result<(), LinkError> {
     while let Some(frame) = reader.next_frame().await? {
         match PeerFrame::decode(frame).map_err(|error| LinkError::Protocol(error.error))? {
@@ -218,8 +241,16 @@ async fn read_control(
                 };
                 let _link_ended = link.control.send(PeerFrame::InterestAck(version)).await;
             }
-            PeerFrame::InterestAck(0) => asked_whole.notify_one(),
+            PeerFrame::InterestAck(0) => link.asked_whole.notify_one(),
             PeerFrame::InterestAck(version) => link.outstanding.confirm(version, &link.confirmed),
+            PeerFrame::Ping { number, seen } => {
+                let turn = lock(pulse).hear(Ping { number, seen });
+                if turn == Some(Turn::Heard) {
+                    heard_again(shared, link).await;
+                }
+            }
+            PeerFrame::Relay { to, frame } => relaying::pass_on(shared, &link.node, &to, frame),
+            PeerFrame::Relayed { from, frame } => relaying::hear(shared, link, &from, frame),
             PeerFrame::ViewAnswer(view) => view_answered(shared, link, view).await,
             PeerFrame::Leaving => shared.topology.tell(Change::Left(link.node.clone())).await,
             PeerFrame::Error(error) => return Err(LinkError::Refused(error)),
@@ -239,90 +270,87 @@ async fn view_answered(shared: &Shared, link: &Link, view: ViewDigest) {
     }
 }
 
-/// Tells the peer which volatile messages it should send here: on every change of wishes or of view, and now and then.
-async fn tell_wishes(shared: &Shared, link: &Link, asked_whole: &tokio::sync::Notify) -> Result<(), LinkError> {
-    let mut wishes = shared.fanout.wishes();
-    let mut routes = shared.topology.changes();
-    let mut told = Told::default();
-    let mut refresh = tokio::time::interval(REFRESH_EVERY);
-    refresh.reset();
+/// Sends the signs of life, and routes around the link when none comes back.
+async fn beat(shared: &Shared, link: &Arc<Link>, pulse: &Mutex<Pulse>) -> Result<(), LinkError> {
+    let mut every = tokio::time::interval(PING_EVERY);
+    // A process that was stopped beats once when it goes on, see `Pulse`.
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let change = *wishes.borrow_and_update();
-        routes.borrow_and_update();
-        let (view, wanted) = wanted_of(shared, link);
-        match told.tell(view, wanted) {
-            Some(interest) => tell(link, interest, change).await,
-            None => link.outstanding.nothing_new(change, &link.confirmed),
+        every.tick().await;
+        let (Ping { number, seen }, turn) = lock(pulse).beat();
+        if turn == Some(Turn::Silent) && shared.peers.silence(link) {
+            tracing::warn!(peer = %link.node, "nothing is heard over a link: it is routed around");
+            tell_reach(shared, &link.node).await;
         }
-        tokio::select! {
-            biased;
-            changed = wishes.changed() => changed.map_err(|_| LinkError::Ended)?,
-            changed = routes.changed() => changed.map_err(|_| LinkError::Ended)?,
-            () = asked_whole.notified() => told.forget(),
-            _ = refresh.tick() => {
-                let interest = told.refresh(view);
-                tell(link, interest, change).await;
-            }
-        }
+        // With the queue full, there is enough to be heard by; the peer's answer to it is what counts.
+        link.say(PeerFrame::Ping { number, seen });
     }
 }
 
-async fn tell(link: &Link, interest: Interest, change: u64) {
-    link.outstanding.told(interest.version, change);
-    let _link_ended = link.control.send(PeerFrame::Interest(interest)).await;
+async fn heard_again(shared: &Shared, link: &Arc<Link>) {
+    if shared.peers.hear(shared.local.clock.now(), link) {
+        tracing::info!(peer = %link.node, "a link is heard again");
+        tell_reach(shared, &link.node).await;
+        // What was told meanwhile went another way, in both directions.
+        link.asked_whole.notify_one();
+        let _link_ended = link.control.send(PeerFrame::InterestAck(0)).await;
+    }
 }
 
-/// What the peer is to send here: every pattern with a wildcard, and the channels that it owns in its region.
-fn wanted_of(shared: &Shared, link: &Link) -> (ViewDigest, BTreeSet<Pattern>) {
-    let routes = shared.topology.routes();
-    let view = routes.view();
-    let region = view.region_index(&link.region);
-    let mut wanted = shared.fanout.wanted();
-    wanted.retain(|pattern| {
-        let Some(channel) = pattern.channel() else { return true };
-        let owner = region.and_then(|region| routes.owner(region, shared.local.slot(&channel)));
-        owner.is_some_and(|owner| view.member(owner).name == link.node)
-    });
-    (view.digest(), wanted)
-}
-
+/// Tells the node's state now and then, and at once when the routes change: the peer may be a relay, or need one.
 async fn tell_state(shared: &Shared, link: &Link) -> Result<(), LinkError> {
     let mut every = tokio::time::interval(STATE_EVERY);
+    let mut routes = shared.topology.changes();
     loop {
-        every.tick().await;
+        tokio::select! {
+            biased;
+            changed = routes.changed() => changed.map_err(|_| LinkError::Ended)?,
+            _ = every.tick() => {}
+        }
         link.control.send(PeerFrame::State(shared.state())).await.map_err(|_| LinkError::Ended)?;
     }
 }
 
-async fn send_messages(shared: &Shared, link: &Link) -> Result<(), LinkError> {
-    let mut writer = link.connection.open_uni().await?;
+async fn send_messages(shared: &Shared, link: &Link, connection: &Connection) -> Result<(), LinkError> {
+    let direct = link.direct().ok_or(LinkError::Ended)?;
+    let mut writer = connection.open_uni().await?;
     loop {
-        let batch = link.outbox.batch(|| shared.topology.routes().view().digest()).await;
-        if !batch.datagram || !link.connection.send_datagram(batch.messages.encode_datagram()) {
+        let batch = direct.outbox.batch(|| shared.topology.routes().view().digest()).await;
+        if !batch.datagram || !connection.send_datagram(batch.messages.encode_datagram()) {
             writer.write(batch.messages.encode()).await?;
         }
     }
 }
 
-async fn receive_messages(shared: &Shared, link: &Link) -> Result<(), LinkError> {
-    let mut reader = link.connection.accept_uni(PEER_FRAME_BYTES_MAX).await?;
+async fn receive_messages(shared: &Shared, link: &Link, connection: &Connection) -> Result<(), LinkError> {
+    let mut reader = connection.accept_uni(PEER_FRAME_BYTES_MAX).await?;
     while let Some(frame) = reader.next_frame().await? {
-        shared.router.arrived(link, Messages::decode(frame).map_err(|error| LinkError::Protocol(error.error))?);
+        take_messages(shared, link, Messages::decode(frame).map_err(|error| LinkError::Protocol(error.error))?, false);
     }
     Err(LinkError::Ended)
 }
 
-async fn receive_datagrams(shared: &Shared, link: &Link) -> Result<(), LinkError> {
+async fn receive_datagrams(shared: &Shared, link: &Link, connection: &Connection) -> Result<(), LinkError> {
     loop {
-        let datagram = link.connection.read_datagram().await?;
+        let datagram = connection.read_datagram().await?;
         let messages = Messages::decode(datagram).map_err(|error| LinkError::Protocol(error.error))?;
-        shared.router.arrived(link, messages);
+        take_messages(shared, link, messages, true);
     }
 }
 
-async fn answer_queries(shared: &Arc<Shared>, link: &Link) -> Result<(), LinkError> {
+/// Messages are for this node, or for one that the sender has no link to.
+fn take_messages(shared: &Shared, link: &Link, messages: Messages, datagram: bool) {
+    let Messages { step, hops, entries, relay_to: Some(to), .. } = messages else {
+        return shared.router.arrived(link, messages);
+    };
+    let parcels = entries.into_iter().map(|entry| Parcel { step, hops, entry, datagram, relay_to: None });
+    shared.metrics.relayed.inc_by(parcels.len() as u64);
+    shared.metrics.undeliverable.inc_by(shared.peers.relay(&to, parcels));
+}
+
+async fn answer_queries(shared: &Arc<Shared>, connection: &Connection) -> Result<(), LinkError> {
     loop {
-        let (writer, reader) = link.connection.accept_bi(PEER_HELLO_BYTES_MAX).await?;
+        let (writer, reader) = connection.accept_bi(PEER_HELLO_BYTES_MAX).await?;
         // One at a time: a peer that asks much waits, and costs no more than one answer.
         let _too_slow = tokio::time::timeout(QUERY_TIMEOUT, answer(shared, writer, reader)).await;
     }

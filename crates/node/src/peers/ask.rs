@@ -18,6 +18,8 @@ const ANSWER_FRAME_BYTES_MAX: usize = PEER_FRAME_BYTES_MAX + 16;
 /// Why a peer has not answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
+    #[error("there is no link to the node")]
+    NoLink,
     #[error("no answer within 2 s")]
     TimedOut,
     #[error("the stream ended without an answer")]
@@ -32,10 +34,11 @@ pub(crate) enum AskError {
     Decode(#[from] DecodeError),
 }
 
-/// Asks a peer and returns its JSON. Cancel safe.
+/// Asks a linked peer and returns its JSON. Cancel safe.
 pub(crate) async fn ask(link: &Link, query: &PeerQuery) -> Result<Bytes, AskError> {
     let asked = async {
-        let (mut writer, mut reader) = link.connection.open_bi(ANSWER_FRAME_BYTES_MAX).await?;
+        let connection = &link.direct().ok_or(AskError::NoLink)?.connection;
+        let (mut writer, mut reader) = connection.open_bi(ANSWER_FRAME_BYTES_MAX).await?;
         writer.write(query.encode()).await?;
         writer.finish();
         let frame = reader.next_frame().await?.ok_or(AskError::Ended)?;

@@ -3,34 +3,32 @@
 
 mod advice;
 mod ask;
+mod link;
 mod outbox;
 mod view;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use farwire_core::interest::{Applied, InterestTable, PeerId, TooManyPeers};
-use farwire_transport::Connection;
-use farwire_wire::peer::{Interest, LinkState, PeerFrame, PeerHello};
-use farwire_wire::{ChannelName, NodeName, RegionName, ViewDigest};
+use farwire_core::interest::{Applied, InterestTable, TooManyPeers};
+use farwire_wire::peer::Interest;
+use farwire_wire::{ChannelName, NodeName, ViewDigest};
 use tokio::sync::watch;
 
 pub(crate) use advice::{OTHER_NODE_ADVICE, dial_advice};
 pub(crate) use ask::{QUERY_TIMEOUT, ask};
+pub(crate) use link::{Direct, Link, LinkMeters, Path};
 pub(crate) use outbox::{Outbox, Parcel};
 pub(crate) use view::PeerView;
 
-use crate::queue::{self, Meter};
 use crate::sync::lock;
 
 /// Longest time for one dial of a peer.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Frames that wait for a control stream; whoever adds one waits for room.
-const CONTROL_QUEUE: usize = 64;
-
 /// Where the members are, as SWIM tells.
 pub(crate) type Addresses = BTreeMap<NodeName, Whereabouts>;
 
@@ -43,150 +41,150 @@ pub(crate) struct Whereabouts {
     pub(crate) alive: bool,
 }
 
-/// The linked peers.
+/// The peers that can be reached.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     interest: RwLock<InterestTable>,
     links: ArcSwap<Links>,
     /// Held while links change, so that the two above change together.
     changing: Mutex<()>,
+    /// Counts the changes.
+    changes: watch::Sender<u64>,
 }
 
-/// The links that are up, by name and by the number that the interest table gave.
+/// The links, and the ways that are used: a link that is heard, or a conversation through another peer. Ways are kept by
+/// name and by the number that the interest table gave.
 #[derive(Debug, Default, Clone)]
 struct Links {
-    by_name: BTreeMap<NodeName, Arc<Link>>,
+    direct: BTreeMap<NodeName, Arc<Link>>,
+    ways: BTreeMap<NodeName, Arc<Link>>,
     by_id: Vec<Option<Arc<Link>>>,
-}
-
-/// The meters of a link's queues.
-#[derive(Debug)]
-pub(crate) struct LinkMeters {
-    pub(crate) control: Meter,
-    pub(crate) messages: Meter,
-}
-
-/// A link that is up.
-#[derive(Debug)]
-pub(crate) struct Link {
-    /// The peer.
-    pub(crate) node: NodeName,
-    /// Its region.
-    pub(crate) region: RegionName,
-    /// The connection.
-    pub(crate) connection: Connection,
-    /// Messages towards it.
-    pub(crate) outbox: Outbox,
-    /// Up to which change of local wishes the peer acts.
-    pub(crate) confirmed: watch::Sender<u64>,
-    /// Wishes told and not confirmed yet.
-    pub(crate) outstanding: Outstanding,
-    /// Frames for the control stream.
-    pub(crate) control: queue::Sender<PeerFrame>,
-    /// The view that the peer acts on.
-    pub(crate) view: PeerView,
-}
-
-impl Link {
-    /// A link to the peer that said `hello`, and the frames that are to be written to its control stream.
-    pub(crate) fn new(
-        hello: &PeerHello,
-        connection: Connection,
-        bytes_max: usize,
-        meters: LinkMeters,
-    ) -> (Self, queue::Receiver<PeerFrame>) {
-        let (control, frames) = queue::bounded(CONTROL_QUEUE, meters.control);
-        let link = Self {
-            node: hello.node.clone(),
-            region: hello.region.clone(),
-            connection,
-            control,
-            outbox: Outbox::new(bytes_max, meters.messages),
-            confirmed: watch::Sender::new(0),
-            outstanding: Outstanding::default(),
-            view: PeerView::default(),
-        };
-        (link, frames)
-    }
-
-    /// Puts a frame on the control stream, unless its queue is full.
-    pub(crate) fn say(&self, frame: PeerFrame) {
-        let _full_or_gone = self.control.offer(frame);
-    }
-
-    /// Queues a message; `false` when it was shed.
-    pub(crate) fn send(&self, parcel: Parcel) -> bool {
-        self.outbox.push(parcel)
-    }
-
-    /// The bytes that wait for the link.
-    pub(crate) fn queue_bytes(&self) -> usize {
-        self.outbox.bytes()
-    }
-
-    /// The link as it is told to others.
-    pub(crate) fn state(&self) -> LinkState {
-        let stats = self.connection.path_stats();
-        LinkState {
-            peer: self.node.clone(),
-            rtt_us: u32::try_from(stats.rtt.as_micros()).unwrap_or(u32::MAX),
-            lost_packets: stats.lost_packets,
-            sent_packets: stats.sent_packets,
-            sent_bytes: stats.sent_bytes,
-            received_bytes: stats.received_bytes,
-            view: self.view.told(),
-        }
-    }
 }
 
 impl Peers {
     /// A link came up. The one that it replaces, if any, is returned.
     pub(crate) fn add(&self, now: Duration, link: &Arc<Link>) -> Result<Option<Arc<Link>>, TooManyPeers> {
-        let _changing = lock(&self.changing);
-        let id = self.interest.write().unwrap_or_else(PoisonError::into_inner).add(now, &link.node)?;
-        let mut links = Links::clone(&self.links.load());
-        let replaced = links.remove(&link.node);
-        links.insert(id, link.clone());
-        self.links.store(Arc::new(links));
-        Ok(replaced)
+        self.change(|links, interest| {
+            links.take_way(interest, now, link)?;
+            Ok(links.direct.insert(link.node.clone(), link.clone()))
+        })
     }
 
     /// A link went down; `false` when another one has replaced it already.
     pub(crate) fn remove(&self, link: &Arc<Link>) -> bool {
+        self.change(|links, interest| {
+            let current = links.is_direct(link);
+            if current {
+                links.direct.remove(&link.node);
+                links.drop_way(interest, link);
+            }
+            current
+        })
+    }
+
+    /// Nothing is heard over a link any more; `false` when that is no news, or another link has replaced it.
+    pub(crate) fn silence(&self, link: &Arc<Link>) -> bool {
+        self.change(|links, interest| {
+            let Some(direct) = link.direct().filter(|_| links.is_direct(link)) else { return false };
+            links.drop_way(interest, link);
+            !direct.silent.swap(true, Ordering::Relaxed)
+        })
+    }
+
+    /// A link is heard again; `false` when that is no news, or another link has replaced it.
+    pub(crate) fn hear(&self, now: Duration, link: &Arc<Link>) -> bool {
+        self.change(|links, interest| {
+            let Some(direct) = link.direct().filter(|_| links.is_direct(link)) else { return false };
+            direct.silent.swap(false, Ordering::Relaxed) && links.take_way(interest, now, link).is_ok()
+        })
+    }
+
+    /// Begins a conversation through a relay; `false` when there is a live link.
+    pub(crate) fn begin(&self, now: Duration, link: &Arc<Link>) -> bool {
+        self.change(|links, interest| links.live(&link.node).is_none() && links.take_way(interest, now, link).is_ok())
+    }
+
+    /// Ends a conversation through a relay.
+    pub(crate) fn end(&self, link: &Arc<Link>) {
+        self.change(|links, interest| links.drop_way(interest, link));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Links, &mut InterestTable) -> T) -> T {
         let _changing = lock(&self.changing);
         let mut links = Links::clone(&self.links.load());
-        if !links.by_name.get(&link.node).is_some_and(|current| Arc::ptr_eq(current, link)) {
-            return false;
-        }
-        links.remove(&link.node);
-        self.interest.write().unwrap_or_else(PoisonError::into_inner).remove(&link.node);
+        let changed = change(&mut links, &mut self.interest.write().unwrap_or_else(PoisonError::into_inner));
         self.links.store(Arc::new(links));
-        true
+        self.changes.send_modify(|count| *count += 1);
+        changed
     }
 
-    /// The link to a node, if it is up.
+    /// The link to a node, if there is one.
     pub(crate) fn find(&self, name: &NodeName) -> Option<Arc<Link>> {
-        self.links.load().by_name.get(name).cloned()
+        self.links.load().direct.get(name).cloned()
     }
 
-    /// All links that are up, by name.
+    /// All links, by name.
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
-        self.links.load().by_name.values().cloned().collect()
+        self.links.load().direct.values().cloned().collect()
     }
 
-    /// Queues a message for a node; `false` when its link is down or full.
+    /// The way to a node that is used now.
+    pub(crate) fn way(&self, name: &NodeName) -> Option<Arc<Link>> {
+        self.links.load().ways.get(name).cloned()
+    }
+
+    /// The way to each node that can be reached now, by name.
+    pub(crate) fn ways(&self) -> Vec<Arc<Link>> {
+        self.links.load().ways.values().cloned().collect()
+    }
+
+    /// Whether there is a link to a node over which it is heard.
+    pub(crate) fn is_live(&self, name: &NodeName) -> bool {
+        self.links.load().live(name).is_some()
+    }
+
+    /// Waits until there is such a link, or until there is none. Cancel safe.
+    pub(crate) async fn until(&self, name: &NodeName, is_live: bool) {
+        let mut changes = self.changes.subscribe();
+        while self.is_live(name) != is_live {
+            // The sender is part of the same value.
+            let _never_ends = changes.changed().await;
+        }
+    }
+
+    /// Queues a message for a node; `false` when there is no way to it, or its queue is full.
     pub(crate) fn send(&self, name: &NodeName, parcel: Parcel) -> bool {
-        self.links.load().by_name.get(name).is_some_and(|link| link.send(parcel))
+        let links = self.links.load();
+        links.ways.get(name).is_some_and(|link| links.send(link, parcel))
     }
 
-    /// Calls `found` with the link of every peer that wants messages of `channel`.
-    pub(crate) fn for_each_interested(&self, now: Duration, channel: &ChannelName, mut found: impl FnMut(&Arc<Link>)) {
-        let peers = self.interest.read().unwrap_or_else(PoisonError::into_inner).interested(now, channel);
+    /// Queues messages that a peer without a link to `name` sent here for it, and returns how many were shed. They take
+    /// the link to it or none, so that nothing goes in a circle.
+    pub(crate) fn relay(&self, name: &NodeName, parcels: impl Iterator<Item = Parcel>) -> u64 {
+        let links = self.links.load();
+        let link = links.live(name);
+        parcels.map(|parcel| u64::from(!link.is_some_and(|direct| direct.send(parcel)))).sum()
+    }
+
+    /// Calls `found` with the way to every peer that wants messages of `channel` (or to every peer, for `everybody`) and
+    /// what queues a message on it.
+    pub(crate) fn for_each_interested(
+        &self,
+        now: Duration,
+        channel: &ChannelName,
+        everybody: bool,
+        mut found: impl FnMut(&Arc<Link>, &dyn Fn(Parcel) -> bool),
+    ) {
+        let interest = self.interest.read().unwrap_or_else(PoisonError::into_inner);
+        let peers = if everybody { interest.everybody() } else { interest.interested(now, channel) };
+        drop(interest);
         if peers.is_empty() {
             return;
         }
         let links = self.links.load();
-        peers.iter().filter_map(|peer| links.by_id.get(peer.index())?.as_ref()).for_each(&mut found);
+        for link in peers.iter().filter_map(|peer| links.by_id.get(peer.index())?.as_ref()) {
+            found(link, &|parcel| links.send(link, parcel));
+        }
     }
 
     /// A peer told its wishes.
@@ -216,52 +214,46 @@ impl Peers {
 }
 
 impl Links {
-    fn insert(&mut self, id: PeerId, link: Arc<Link>) {
+    /// The connection to a node over which it is heard.
+    fn live(&self, name: &NodeName) -> Option<&Direct> {
+        self.direct.get(name)?.direct().filter(|direct| !direct.is_silent())
+    }
+
+    fn is_direct(&self, link: &Arc<Link>) -> bool {
+        self.direct.get(&link.node).is_some_and(|current| Arc::ptr_eq(current, link))
+    }
+
+    fn send(&self, link: &Link, parcel: Parcel) -> bool {
+        match &link.path {
+            Path::Direct(direct) => direct.send(parcel),
+            Path::Through(relay) => {
+                let relay_to = Some(link.node.clone());
+                self.live(relay).is_some_and(|direct| direct.send(Parcel { relay_to, ..parcel }))
+            }
+        }
+    }
+
+    /// Makes `link` the way to its peer, which has told nothing over it yet.
+    fn take_way(&mut self, interest: &mut InterestTable, now: Duration, link: &Arc<Link>) -> Result<(), TooManyPeers> {
+        if let Some(old) = self.ways.get(&link.node).cloned() {
+            self.drop_way(interest, &old);
+        }
+        let id = interest.add(now, &link.node)?;
         if self.by_id.len() <= id.index() {
             self.by_id.resize(id.index() + 1, None);
         }
         self.by_id[id.index()] = Some(link.clone());
-        self.by_name.insert(link.node.clone(), link);
+        self.ways.insert(link.node.clone(), link.clone());
+        Ok(())
     }
 
-    fn remove(&mut self, name: &NodeName) -> Option<Arc<Link>> {
-        let link = self.by_name.remove(name)?;
-        for place in &mut self.by_id {
-            place.take_if(|other| Arc::ptr_eq(other, &link));
-        }
-        Some(link)
-    }
-}
-
-/// Frames of wishes that the peer has not confirmed, and which local change each made known.
-#[derive(Debug, Default)]
-pub(crate) struct Outstanding(Mutex<std::collections::VecDeque<(u64, u64)>>);
-
-impl Outstanding {
-    /// A frame was sent: once `version` is confirmed, the peer acts on `change`.
-    pub(crate) fn told(&self, version: u64, change: u64) {
-        lock(&self.0).push_back((version, change));
-    }
-
-    /// The peer acts on all frames up to `version`.
-    pub(crate) fn confirm(&self, version: u64, confirmed: &watch::Sender<u64>) {
-        let mut sent = lock(&self.0);
-        let mut change = None;
-        while sent.front().is_some_and(|(sent_version, _)| *sent_version <= version) {
-            change = sent.pop_front().map(|(_, change)| change);
-        }
-        if let Some(change) = change {
-            confirmed.send_modify(|done| *done = change.max(*done));
-        }
-    }
-
-    /// `change` needs no frame: it is confirmed with the newest one, or at once.
-    pub(crate) fn nothing_new(&self, change: u64, confirmed: &watch::Sender<u64>) {
-        let mut sent = lock(&self.0);
-        match sent.back_mut() {
-            Some((_, newest)) => *newest = change,
-            None => {
-                confirmed.send_modify(|done| *done = change.max(*done));
+    /// `link` is no way to its peer any more, if it was the one.
+    fn drop_way(&mut self, interest: &mut InterestTable, link: &Arc<Link>) {
+        if self.ways.get(&link.node).is_some_and(|way| Arc::ptr_eq(way, link)) {
+            self.ways.remove(&link.node);
+            interest.remove(&link.node);
+            for place in &mut self.by_id {
+                place.take_if(|other| Arc::ptr_eq(other, link));
             }
         }
     }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use farwire_wire::ViewDigest;
 use farwire_wire::limits::PEER_BATCH_BYTES;
 use farwire_wire::peer::{Messages, Step};
+use farwire_wire::{NodeName, ViewDigest};
 use tokio::sync::Notify;
 
 use crate::queue::{Meter, Waiting};
@@ -24,6 +24,8 @@ pub(crate) struct Parcel {
     pub(crate) entry: Bytes,
     /// The publisher asked for datagrams.
     pub(crate) datagram: bool,
+    /// The node that the peer is to pass it on to.
+    pub(crate) relay_to: Option<NodeName>,
 }
 
 /// The queue.
@@ -69,7 +71,7 @@ impl Outbox {
         lock(&self.queue).bytes
     }
 
-    /// Waits for messages and takes a batch, in order: all of one step and number of hops, at most
+    /// Waits for messages and takes a batch, in order: all of one step, number of hops and receiver, at most
     /// [`PEER_BATCH_BYTES`]. A datagram is a batch of its own. Cancel safe.
     pub(crate) async fn batch(&self, view: impl Fn() -> ViewDigest) -> Batch {
         loop {
@@ -98,14 +100,16 @@ impl Queue {
         let mut entries = vec![first.entry];
         while let Some((next, _)) = self.parcels.front() {
             let fits = bytes + next.entry.len() <= PEER_BATCH_BYTES;
-            let alike = next.step == first.step && next.hops == first.hops && !next.datagram && !first.datagram;
+            let alike = (next.step, next.hops, &next.relay_to) == (first.step, first.hops, &first.relay_to);
+            let alike = alike && !next.datagram && !first.datagram;
             if !fits || !alike {
                 break;
             }
             bytes += next.entry.len();
             entries.extend(self.take().map(|parcel| parcel.entry));
         }
-        let messages = Messages { step: first.step, view: view(), hops: first.hops, entries };
+        let relay_to = first.relay_to;
+        let messages = Messages { step: first.step, view: view(), hops: first.hops, entries, relay_to };
         Some(Batch { messages, datagram: first.datagram })
     }
 
@@ -121,7 +125,7 @@ mod tests {
     use super::*;
 
     fn parcel(step: Step, bytes: usize) -> Parcel {
-        Parcel { step, hops: 0, entry: vec![0; bytes].into(), datagram: false }
+        Parcel { step, hops: 0, entry: vec![0; bytes].into(), datagram: false, relay_to: None }
     }
 
     #[tokio::test]

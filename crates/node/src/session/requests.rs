@@ -328,7 +328,7 @@ fn concerned(shared: &Shared, filter: &Filter) -> (Vec<Arc<Link>>, Vec<RegionNam
     let routes = shared.topology.routes();
     let view = routes.view();
     let channels: Option<Vec<ChannelName>> = filter.patterns().iter().map(farwire_wire::Pattern::channel).collect();
-    let all = shared.peers.all();
+    let all = shared.peers.ways();
     let dark = |region: &&RegionName| {
         let reached = |link: &Arc<Link>| link.region == **region;
         **region != shared.local.region && !all.iter().any(reached)

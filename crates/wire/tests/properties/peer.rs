@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use farwire_wire::peer::{
-    Interest, LinkState, Messages, NodeState, PeerFrame, PeerHello, PeerQuery, Step, open_swim_envelope, swim_envelope,
+    Interest, LinkState, Messages, NodeState, PeerFrame, PeerHello, PeerQuery, RelayFrame, Step, open_swim_envelope,
+    swim_envelope,
 };
 use farwire_wire::{Life, MeshId, ViewDigest};
 use proptest::prelude::*;
@@ -20,16 +21,16 @@ const ANSWERS: Kind<Bytes> =
 fn link() -> impl Strategy<Value = LinkState> {
     // No view has the digest 0: it says that none was told.
     let view = prop::option::of((1..=u64::MAX).prop_map(ViewDigest));
-    (node(), any::<(u32, u64, u64, u64, u64)>(), view).prop_map(|(peer, counts, view)| {
-        let (rtt_us, lost_packets, sent_packets, sent_bytes, received_bytes) = counts;
-        LinkState { peer, rtt_us, lost_packets, sent_packets, sent_bytes, received_bytes, view }
+    (node(), any::<(u32, u64, u64, u64, u64, u32, bool)>(), view).prop_map(|(peer, counts, view)| {
+        let (rtt_us, lost_packets, sent_packets, sent_bytes, received_bytes, flaps, silent) = counts;
+        LinkState { peer, rtt_us, lost_packets, sent_packets, sent_bytes, received_bytes, view, flaps, silent }
     })
 }
 
 fn state() -> impl Strategy<Value = NodeState> {
-    let numbers = any::<(u64, u64, u16, u32, bool)>();
+    let numbers = any::<(u64, u64, u16, u32, bool, bool)>();
     (node(), text(), text(), prop::collection::vec(link(), 0..4), numbers).prop_map(
-        |(node, client_address, version, links, (life, revision, weight, sessions, leaving))| NodeState {
+        |(node, client_address, version, links, (life, revision, weight, sessions, leaving, resting))| NodeState {
             node,
             life: Life(life),
             revision,
@@ -39,6 +40,7 @@ fn state() -> impl Strategy<Value = NodeState> {
             sessions,
             links,
             leaving,
+            resting,
         },
     )
 }
@@ -66,6 +68,10 @@ fn interest() -> impl Strategy<Value = Interest> {
     })
 }
 
+fn relay() -> impl Strategy<Value = RelayFrame> {
+    prop_oneof![interest().prop_map(RelayFrame::Interest), any::<u64>().prop_map(RelayFrame::InterestAck)]
+}
+
 fn frame() -> impl Strategy<Value = PeerFrame> {
     prop_oneof![
         hello().prop_map(PeerFrame::Hello),
@@ -74,6 +80,9 @@ fn frame() -> impl Strategy<Value = PeerFrame> {
         any::<u64>().prop_map(PeerFrame::InterestAck),
         Just(PeerFrame::Leaving),
         any::<u64>().prop_map(|view| PeerFrame::ViewAnswer(ViewDigest(view))),
+        any::<(u64, u64)>().prop_map(|(number, seen)| PeerFrame::Ping { number, seen }),
+        (node(), relay()).prop_map(|(to, frame)| PeerFrame::Relay { to, frame }),
+        (node(), relay()).prop_map(|(from, frame)| PeerFrame::Relayed { from, frame }),
         error().prop_map(PeerFrame::Error),
     ]
 }
@@ -81,8 +90,14 @@ fn frame() -> impl Strategy<Value = PeerFrame> {
 fn messages() -> impl Strategy<Value = Messages> {
     let step = select(vec![Step::ToOwner, Step::ToRegion, Step::ToNode]);
     let entries = prop::collection::vec(entry().prop_map(|entry| entry.encode()), 0..4);
-    let parts = (step, any::<u64>(), 0..=2_u32, entries);
-    parts.prop_map(|(step, view, hops, entries)| Messages { step, view: ViewDigest(view), hops, entries })
+    let parts = (step, any::<u64>(), 0..=2_u32, entries, prop::option::of(node()));
+    parts.prop_map(|(step, view, hops, entries, relay_to)| Messages {
+        step,
+        view: ViewDigest(view),
+        hops,
+        entries,
+        relay_to,
+    })
 }
 
 fn query() -> impl Strategy<Value = PeerQuery> {

@@ -14,7 +14,7 @@ const MODULES: &[Row] = &[
     ("directory", &[]),
     ("events", &["local", "queue"]),
     ("fanout", &["rates", "sync", "tail"]),
-    ("link", &["admin", "membership", "peers", "queue", "shared", "topology"]),
+    ("link", &["admin", "membership", "peers", "queue", "shared", "sync", "topology"]),
     ("local", &[]),
     ("membership", &["config", "directory", "metrics", "peers", "queue", "shared", "throttle", "topology", "watchdog"]),
     ("metrics", &["queue"]),
