@@ -4,6 +4,7 @@
 
 mod entry_list;
 mod failover;
+mod forgetting;
 mod going_away;
 mod leaving;
 mod limits;

@@ -11,8 +11,20 @@ use tokio::net::TcpStream;
 /// # Panics
 /// When the answer is not HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    ask("GET", address, path).await
+}
+
+/// Deletes what a page stands for: the status and body of the answer. `None` while nobody listens.
+///
+/// # Panics
+/// When the answer is not HTTP.
+pub async fn delete(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    ask("DELETE", address, path).await
+}
+
+async fn ask(method: &str, address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).await.ok()?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;

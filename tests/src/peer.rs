@@ -114,6 +114,7 @@ pub fn hello(mesh: &MeshFile, name: NodeName, region: RegionName) -> PeerHello {
         links: Vec::new(),
         leaving: false,
         resting: false,
+        forgotten: Vec::new(),
     };
     PeerHello { versions: 1..=1, mesh: mesh.id, node: name, region, life, state }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{certs, completions, mesh, node, publish, subscribe, token};
+use crate::commands::{certs, completions, forget, mesh, node, publish, subscribe, token};
 use crate::logging::LogFormat;
 use crate::up;
 
@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Show the mesh: nodes, links, channels, sessions, what happens
     #[command(after_help = mesh::EXAMPLES)]
     Mesh(mesh::Args),
+    /// Take a node that will not come back out of the mesh
+    #[command(after_help = forget::EXAMPLES)]
+    Forget(forget::Args),
     /// Make a mesh and the certificates of its nodes
     #[command(after_help = certs::EXAMPLES)]
     Certs(certs::Args),

@@ -2,6 +2,7 @@
 
 pub(crate) mod certs;
 pub(crate) mod completions;
+pub(crate) mod forget;
 pub(crate) mod mesh;
 pub(crate) mod node;
 pub(crate) mod publish;
@@ -20,6 +21,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Sub(args) => Box::pin(subscribe::run(*args)).await,
         Command::Node(args) => Box::pin(node::run(args)).await,
         Command::Mesh(args) => Box::pin(mesh::run(args)).await,
+        Command::Forget(args) => Box::pin(forget::run(args)).await,
         Command::Certs(args) => certs::run(args),
         Command::Token(args) => token::run(args),
         Command::Completions(args) => completions::run(&args),

@@ -115,7 +115,6 @@ pub(crate) async fn post(url: &str, body: &impl Serialize, patience: Duration) -
 ///
 /// # Errors
 /// When there is no answer.
-#[cfg_attr(not(test), expect(dead_code, reason = "`farwire forget` will be its first caller"))]
 pub(crate) async fn delete(url: &str, patience: Duration) -> Result<Answer, HttpError> {
     request(Method::DELETE, url, Bytes::new(), patience).await
 }

@@ -184,7 +184,9 @@ impl DeliveryStream {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Poll::Ready(self.give_up(ErrorCode::Closed)),
                 Err(ReadError::Frame(error)) => return Poll::Ready(self.give_up(error.code())),
-                Err(ReadError::Cut | ReadError::Slow(_) | ReadError::Reset(_)) => return Poll::Ready(self.give_up(ErrorCode::Closed)),
+                Err(ReadError::Cut | ReadError::Slow(_) | ReadError::Reset(_)) => {
+                    return Poll::Ready(self.give_up(ErrorCode::Closed));
+                }
                 Err(ReadError::Lost(_)) => return Poll::Ready(None),
             };
             match Delivery::decode(frame) {

@@ -47,6 +47,11 @@ impl Directory {
         true
     }
 
+    /// Drops what is known of a node.
+    pub(crate) fn forget(&self, name: &NodeName) {
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     /// What is known of a node.
     pub(crate) fn find(&self, name: &NodeName) -> Option<Listing> {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()

@@ -10,6 +10,7 @@ pub mod config;
 mod directory;
 mod events;
 mod fanout;
+mod forgotten;
 mod link;
 mod local;
 mod membership;

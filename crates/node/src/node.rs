@@ -25,6 +25,7 @@ use crate::config::{Config, Faults, Opened};
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::fanout::Fanout;
+use crate::forgotten::Forgotten;
 use crate::link::{accepting, dialing, relaying};
 use crate::local::{Clock, Local};
 use crate::membership::Membership;
@@ -299,6 +300,7 @@ fn assemble(
         directory: Arc::new(Directory::default()),
         sessions: Sessions::default(),
         probed: Probed::default(),
+        forgotten: Forgotten::default(),
         rng: Mutex::new(rng),
         throttle: Arc::default(),
         revision: AtomicU64::new(0),

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::events::Events;
 use crate::fanout::Fanout;
+use crate::forgotten::Forgotten;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) addresses: BoundAddresses,
     pub(crate) probed: Probed,
+    pub(crate) forgotten: Forgotten,
     pub(crate) rng: Mutex<StdRng>,
     /// For log lines that others can cause again and again.
     pub(crate) throttle: Arc<Throttle>,
@@ -97,6 +99,7 @@ impl Shared {
             links: self.links(),
             leaving: self.leaving.load(Ordering::Relaxed),
             resting: self.topology.rests(&self.local.name),
+            forgotten: self.forgotten.all(self.local.clock.wall_us()),
         }
     }
 
@@ -111,6 +114,7 @@ impl Shared {
     /// Learns what another node tells about itself over its link.
     pub(crate) async fn learn_state(&self, state: &NodeState, region: Option<&RegionName>) {
         self.directory.learn(state, region);
+        state.forgotten.iter().for_each(|order| self.forgotten.learn(self.local.clock.wall_us(), order));
         if state.leaving {
             self.topology.tell(Change::Left(state.node.clone())).await;
             return;

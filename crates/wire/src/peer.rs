@@ -110,6 +110,19 @@ pub struct NodeState {
     pub leaving: bool,
     /// It wants to own nothing now.
     pub resting: bool,
+    /// Members that the operator has said will not come back; at most [`MEMBERS_MAX`] are read.
+    pub forgotten: Vec<Forgotten>,
+}
+
+/// A run of a node that is over for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The node.
+    pub node: NodeName,
+    /// The newest run that is meant; later ones have a greater number.
+    pub run: u64,
+    /// When it was said, in microseconds since the Unix epoch.
+    pub at_us: u64,
 }
 
 /// One link as one of its ends sees it; counts are since the link came up.
@@ -308,6 +321,8 @@ impl NodeState {
             flaps: link.flaps,
             silent: link.silent,
         };
+        let forgotten =
+            |gone: &Forgotten| proto::Forgotten { node: gone.node.to_string(), run: gone.run, at_us: gone.at_us };
         proto::NodeState {
             node: self.node.to_string(),
             life: self.life.0,
@@ -319,6 +334,7 @@ impl NodeState {
             links: self.links.iter().map(link).collect(),
             leaving: self.leaving,
             resting: self.resting,
+            forgotten: self.forgotten.iter().map(forgotten).collect(),
         }
     }
 
@@ -336,6 +352,10 @@ impl NodeState {
                 silent: link.silent,
             })
         };
+        let forgotten = |gone: &proto::Forgotten| {
+            Ok(Forgotten { node: NodeName::parse(&gone.node)?, run: gone.run, at_us: gone.at_us })
+        };
+        let forgotten = state.forgotten.iter().take(MEMBERS_MAX).map(forgotten).collect::<Result<_, _>>();
         Ok(Self {
             node: NodeName::parse(&state.node).map_err(bad_name)?,
             life: Life(state.life),
@@ -347,6 +367,7 @@ impl NodeState {
             links: state.links.iter().take(MEMBERS_MAX).map(link).collect::<Result<_, _>>().map_err(bad_name)?,
             leaving: state.leaving,
             resting: state.resting,
+            forgotten: forgotten.map_err(bad_name)?,
         })
     }
 }

@@ -25,7 +25,8 @@ async fn a_node_that_cannot_start_says_why_and_what_to_do() {
     };
     assert_ends(node(""), "", 1, &["client port", "in use", "client.bind"]).await;
     assert_ends(node("client.bind=127.0.0.1:0"), "", 1, &["peer port", "in use", "peer.bind"]).await;
-    assert_ends(node("client.bind=127.0.0.1:0 peer.bind=127.0.0.1:0"), "", 1, &["admin port", "in use", "admin.bind"]).await;
+    assert_ends(node("client.bind=127.0.0.1:0 peer.bind=127.0.0.1:0"), "", 1, &["admin port", "in use", "admin.bind"])
+        .await;
 
     let elsewhere = |sets: &str| node(&format!("{ANY_PORTS} {sets}"));
     assert_ends(elsewhere("region=mars"), "", 1, &["mars", "fra"]).await;

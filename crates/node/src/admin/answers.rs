@@ -217,6 +217,17 @@ pub(crate) struct SessionAnswer {
     pub(crate) dropped: u64,
 }
 
+/// `DELETE /v1/members/{name}`: a member that will not come back was forgotten.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ForgottenAnswer {
+    /// Who is no member any more.
+    pub(crate) forgotten: String,
+    /// The nodes that were told at once.
+    pub(crate) told: Vec<String>,
+    /// Members that cannot be reached now: they hear of it when they can be, for a day.
+    pub(crate) later: Vec<String>,
+}
+
 /// `/v1/slo`: what share of the probes arrived within 250 ms.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Slo {

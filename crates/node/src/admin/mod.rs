@@ -1,6 +1,8 @@
-//! The admin endpoint: the whole mesh as any node sees it, over HTTP/1.1 on loopback. Reads only.
+//! The admin endpoint: the whole mesh as any node sees it, over HTTP/1.1 on loopback. It reads, but for the one page that
+//! forgets a member.
 
 mod answers;
+mod forget;
 mod openapi;
 mod views;
 
@@ -11,7 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use farwire_wire::ChannelName;
 use futures_util::stream::{Stream, unfold};
@@ -47,6 +49,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/sessions", get(|State(shared): App| async move { Json(views::sessions(&shared).await) }))
         .route("/v1/slo", get(|State(shared): App| async move { Json(views::slo(&shared).await) }))
         .route("/v1/events", get(events))
+        .route("/v1/members/{name}", delete(forget_member))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such page: / lists them") })
         .with_state(shared)
 }
@@ -57,6 +60,7 @@ async fn index(State(shared): App) -> String {
         page.push_str(path);
         page.push('\n');
     }
+    page.push_str("DELETE /v1/members/{name}\n");
     page
 }
 
@@ -77,6 +81,10 @@ async fn channel(State(shared): App, Path(name): Path<String>) -> Response {
         Ok(name) => Json(views::channel(&shared, &name).await).into_response(),
         Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
     }
+}
+
+async fn forget_member(State(shared): App, Path(name): Path<String>) -> Response {
+    forget::answer(&shared, &name).await
 }
 
 async fn events(State(shared): App) -> Sse<impl Stream<Item = Result<axum::response::sse::Event, Infallible>>> {

@@ -4,12 +4,12 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::{ContentBuilder, Ref, Required, ResponseBuilder, schema};
 
-use super::answers::{Channel, Channels, Links, Mesh, NodeAnswer, Ring, Sessions, Slo};
+use super::answers::{Channel, Channels, ForgottenAnswer, Links, Mesh, NodeAnswer, Ring, Sessions, Slo};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Farwire admin endpoint", description = "The whole mesh as one node sees it."),
-    components(schemas(Mesh, NodeAnswer, Ring, Links, Channels, Channel, Sessions, Slo))
+    components(schemas(Mesh, NodeAnswer, Ring, Links, Channels, Channel, Sessions, Slo, ForgottenAnswer))
 )]
 struct Document;
 
@@ -46,12 +46,14 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     for (path, description, schema) in PAGES {
-        document.paths.paths.insert((*path).to_owned(), page(path, description, *schema));
+        document.paths.paths.insert((*path).to_owned(), page(HttpMethod::Get, path, description, *schema));
     }
+    let (path, description) = ("/v1/members/{name}", "Forgets a member that will not come back, in the whole mesh.");
+    document.paths.paths.insert(path.to_owned(), page(HttpMethod::Delete, path, description, Some("ForgottenAnswer")));
     document
 }
 
-fn page(path: &str, description: &str, schema: Option<&str>) -> PathItem {
+fn page(method: HttpMethod, path: &str, description: &str, schema: Option<&str>) -> PathItem {
     let mut response = ResponseBuilder::new().description(description);
     if let Some(name) = schema {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
@@ -63,7 +65,7 @@ fn page(path: &str, description: &str, schema: Option<&str>) -> PathItem {
         let name = ParameterBuilder::new().name("name").parameter_in(ParameterIn::Path).required(Required::True);
         operation = operation.parameter(name.schema(Some(text)).build());
     }
-    PathItem::new(HttpMethod::Get, operation.build())
+    PathItem::new(method, operation.build())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use farwire_core::placement::{Member, SwimState};
 use farwire_transport::PeerPort;
 use farwire_wire::NodeName;
 use farwire_wire::limits::SWIM_BYTES_MAX;
-use farwire_wire::peer::swim_envelope;
+use farwire_wire::peer::{Forgotten, NodeState, swim_envelope};
 use foca::{AccumulatingRuntime, Foca, PeriodicParams, PostcardCodec, State};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -104,6 +104,7 @@ impl Membership {
     ) {
         let mut own_state = tokio::time::interval(STATE_EVERY);
         let mut beats = Pulse::ticks();
+        let shared = self.shared.clone();
         loop {
             pulse.beat();
             tokio::select! {
@@ -111,9 +112,10 @@ impl Membership {
                 _ = &mut leave => break,
                 () = self.timers.next_due() => self.handle_timers(),
                 Some(arrived) = inbox.recv() => self.handle_message(&arrived),
+                () = shared.forgotten.changed() => {}
                 found = self.seeds.next(self.swim.num_members() == 0) => self.announce(found),
                 _ = own_state.tick() => {
-                    let state = farwire_wire::peer::NodeState { links: Vec::new(), ..self.shared.state() };
+                    let state = NodeState { links: Vec::new(), forgotten: Vec::new(), ..self.shared.state() };
                     self.log_fault(|membership| membership.swim.add_broadcast(&state.encode()).map(|_| ()));
                 }
                 _ = beats.tick() => continue,
@@ -199,16 +201,39 @@ impl Membership {
         self.tell_changes().await;
     }
 
+    /// Takes out the members that are down and forgotten; whether there was one.
+    async fn forget(&mut self) -> bool {
+        for name in self.shared.forgotten.take_given() {
+            if let Some((identity, _)) = self.told.get(&name) {
+                let at_us = self.shared.local.clock.wall_us();
+                self.shared.forgotten.learn(at_us, &Forgotten { node: name, run: identity.bump, at_us });
+            }
+        }
+        let is_gone = |(identity, state): &(Identity, State)| is_forgotten(&self.shared, identity, *state);
+        let gone: Vec<_> = self.told.iter().filter(|(_, told)| is_gone(told)).map(|(name, _)| name.clone()).collect();
+        for name in &gone {
+            self.told.remove(name);
+            self.shared.directory.forget(name);
+            self.shared.topology.tell(Change::Forget(name.clone())).await;
+        }
+        !gone.is_empty()
+    }
+
     async fn tell_changes(&mut self) {
+        let forgot = self.forget().await;
         let mut changed = Vec::new();
         for member in self.swim.iter_membership_state() {
             let (identity, state) = (member.id(), member.state());
+            // SWIM itself goes on to list it for a day.
+            if is_forgotten(&self.shared, identity, state) {
+                continue;
+            }
             let told = self.told.get(&identity.name);
             if told.is_none_or(|(before, before_state)| before != identity || *before_state != state) {
                 changed.push((identity.clone(), state));
             }
         }
-        if changed.is_empty() {
+        if changed.is_empty() && !forgot {
             return;
         }
         for (identity, state) in changed {
@@ -237,6 +262,13 @@ impl Membership {
         let told = &self.told;
         self.senders.retain(|name| told.contains_key(name));
     }
+}
+
+/// Whether the operator has said that this run of a node is over, and nothing contradicts it.
+fn is_forgotten(shared: &Shared, identity: &Identity, state: State) -> bool {
+    state == State::Down
+        && shared.forgotten.covers(&identity.name, identity.bump)
+        && shared.peers.find(&identity.name).is_none()
 }
 
 /// See the module's page for where these come from; foca's presets are wrong for a mesh of continents.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use farwire_wire::peer::{
-    Interest, LinkState, Messages, NodeState, PeerFrame, PeerHello, PeerQuery, RelayFrame, Step, open_swim_envelope,
-    swim_envelope,
+    Forgotten, Interest, LinkState, Messages, NodeState, PeerFrame, PeerHello, PeerQuery, RelayFrame, Step,
+    open_swim_envelope, swim_envelope,
 };
 use farwire_wire::{Life, MeshId, ViewDigest};
 use proptest::prelude::*;
@@ -29,18 +29,23 @@ fn link() -> impl Strategy<Value = LinkState> {
 
 fn state() -> impl Strategy<Value = NodeState> {
     let numbers = any::<(u64, u64, u16, u32, bool, bool)>();
-    (node(), text(), text(), prop::collection::vec(link(), 0..4), numbers).prop_map(
-        |(node, client_address, version, links, (life, revision, weight, sessions, leaving, resting))| NodeState {
-            node,
-            life: Life(life),
-            revision,
-            client_address,
-            weight,
-            version,
-            sessions,
-            links,
-            leaving,
-            resting,
+    let gone = (node(), any::<(u64, u64)>()).prop_map(|(node, (run, at_us))| Forgotten { node, run, at_us });
+    let lists = (prop::collection::vec(link(), 0..4), prop::collection::vec(gone, 0..4));
+    (node(), text(), text(), lists, numbers).prop_map(
+        |(node, client_address, version, (links, forgotten), (life, revision, weight, sessions, leaving, resting))| {
+            NodeState {
+                node,
+                life: Life(life),
+                revision,
+                client_address,
+                weight,
+                version,
+                sessions,
+                links,
+                leaving,
+                resting,
+                forgotten,
+            }
         },
     )
 }

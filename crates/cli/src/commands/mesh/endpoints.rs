@@ -140,6 +140,27 @@ impl Endpoints {
         Err(nobody(&tried))
     }
 
+    /// Deletes `path` through the first endpoint that can be reached; `exit_of` says what a refusal means. Not cancel safe: it may have been
+    /// deleted.
+    ///
+    /// # Errors
+    /// Retryable with what was tried when nobody answers; what the answer says when it is no success.
+    pub(crate) async fn delete(&self, path: &str, exit_of: impl Fn(StatusCode) -> Exit) -> Result<Answer, Failure> {
+        let mut tried = Vec::new();
+        for endpoint in &self.0 {
+            match http::delete(&endpoint.page(path), ONE_WITHIN).await {
+                Ok(answer) if answer.status.is_success() => return Ok(answer),
+                Ok(answer) => {
+                    let said = said(&answer.body).unwrap_or_else(|| answer.status.to_string());
+                    return Err(Failure::new(exit_of(answer.status), format!("{endpoint}: {said}")));
+                }
+                // Nothing was sent, or the same order again does no harm.
+                Err(err) => tried.push(endpoint.fault(&err)?),
+            }
+        }
+        Err(nobody(&tried))
+    }
+
     /// Opens the stream at `path` of the first endpoint that answers, beginning with number `first` of them; with that one's number. Cancel safe.
     ///
     /// # Errors
@@ -188,16 +209,7 @@ impl Endpoint {
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
-        #[derive(Deserialize)]
-        struct Problem {
-            error: Said,
-        }
-        #[derive(Deserialize)]
-        struct Said {
-            message: String,
-        }
-        let said = serde_json::from_slice::<Problem>(body).ok().map(|problem| problem.error.message);
-        let said = said.map(|text| format!(": {}", text.escape_debug())).unwrap_or_default();
+        let said = said(body).map(|text| format!(": {text}")).unwrap_or_default();
         let exit = if status == StatusCode::BAD_REQUEST { Exit::Refused } else { Exit::Failed };
         let remedy = "see that it is the admin endpoint of a node of this program's version";
         Failure::new(exit, format!("{self} answers {}{said}; {remedy}", status.as_u16()))
@@ -211,6 +223,20 @@ impl fmt::Display for Endpoint {
             None => write!(f, "{}", self.url.escape_debug()),
         }
     }
+}
+
+/// What a refusal says, without its control characters.
+fn said(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Problem {
+        error: Said,
+    }
+    #[derive(Deserialize)]
+    struct Said {
+        message: String,
+    }
+    let problem = serde_json::from_slice::<Problem>(body).ok()?;
+    Some(problem.error.message.escape_debug().to_string())
 }
 
 fn nobody(tried: &[String]) -> Failure {
