@@ -109,6 +109,10 @@ impl Node {
     }
 
     pub(crate) async fn greeted(&self) -> (Session, Hello) {
+        within_patience("a client", self.next_greeted()).await
+    }
+
+    async fn next_greeted(&self) -> (Session, Hello) {
         loop {
             let knock = self.port.accept().await.unwrap();
             // A client that found another node in the race has gone.
@@ -130,7 +134,8 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn request(&mut self) -> ClientFrame {
-        ClientFrame::decode(self.reader.next_frame().await.unwrap().unwrap()).unwrap()
+        let frame = within_patience("a request", self.reader.next_frame()).await;
+        ClientFrame::decode(frame.unwrap().unwrap()).unwrap()
     }
 
     pub(crate) async fn answer(&mut self, request: u64, body: ServerBody) {
@@ -153,6 +158,12 @@ impl Session {
         self.answer(frame.request, ServerBody::SubscribeOk { pending_regions: vec![] }).await;
         (frame.request, stream)
     }
+}
+
+/// Waits, but not for ever.
+async fn within_patience<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, future).await.unwrap_or_else(|_| panic!("still not: {what}"))
 }
 
 pub(crate) fn stored(number: u64, payload: Vec<u8>) -> Bytes {
