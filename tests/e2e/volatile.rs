@@ -71,3 +71,28 @@ async fn no_channel_of_a_publisher_overtakes_another_one_that_has_another_owner(
         assert!(seen.is_sorted(), "{seen:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datagram_goes_through_the_whole_mesh_as_one() {
+    let mesh = TestMesh::start(REGIONS).await;
+    let mut subscriptions = Vec::new();
+    for node in ["fra-1", "fra-2", "iad-1", "sin-1", "sin-2"] {
+        let client = mesh.client(node).await;
+        let subscription = client.subscribe("live.position.*").await.unwrap();
+        assert!(subscription.pending_regions().is_empty());
+        subscriptions.push((client, subscription));
+    }
+    let publisher = mesh.client("fra-2").await;
+    // Several channels, so that some are owned by the publisher's node and some by the other of its region.
+    for n in 1..=20_u64 {
+        let channel = format!("live.position.{}", n % 8);
+        assert!(publisher.publish_datagram(channel.as_str(), n.to_string()).await.unwrap());
+        // The next one only after this one: nothing but a full buffer would drop one here.
+        for (_client, subscription) in &mut subscriptions {
+            let event = within_patience("the datagram", subscription.next()).await;
+            let Some(Event::Message(message)) = event else { panic!("instead of a message: {event:?}") };
+            assert_eq!((message.channel.as_str(), message.payload), (channel.as_str(), n.to_string().into()));
+            assert!(message.datagram && message.publisher == publisher.publisher());
+        }
+    }
+}

@@ -73,7 +73,7 @@ metrics! {
     delivered: Counter, "delivered_messages", "Messages written to subscribers on this node";
     delivered_bytes: Counter, "delivered_bytes", "Bytes of delivery frames written to subscribers";
     dropped: Counter, "dropped_messages", "Volatile messages that subscribers were too slow for";
-    duplicates: Counter, "duplicate_messages", "Volatile messages not above the last of their publisher session";
+    duplicates: Counter, "duplicate_messages", "Volatile messages not above the last of their publisher session and slot";
     undeliverable: Counter, "undeliverable_messages", "Messages of peers for which no owner could be reached";
     relayed: Counter, "relayed_messages", "Messages passed on for peers without a link to the receiver";
     link_shed: Counter, "link_shed_messages", "Messages shed because a link's queue was full or the link down";
