@@ -6,6 +6,7 @@ mod entry_list;
 mod failover;
 mod forgetting;
 mod going_away;
+mod in_flight;
 mod leaving;
 mod limits;
 mod moving;

@@ -79,6 +79,7 @@ metrics! {
     link_shed: Counter, "link_shed_messages", "Messages shed because a link's queue was full or the link down";
     view_mismatches: Counter, "view_mismatches", "Batches of peers that were sent under another view";
     malformed: Counter, "malformed_entries", "Entries of peers that did not decode";
+    publishes_over_limit: Counter, "publishes_over_limit", "Publishes refused because too many of their session waited for answers";
     sessions: Gauge, "sessions", "Sessions now";
     sessions_opened: Counter, "sessions_opened", "Sessions since the node started";
     sessions_refused: Counter, "sessions_refused", "Connections that did not become sessions";

@@ -61,7 +61,7 @@ impl Listed {
     }
 }
 
-/// Tells a client of changes, and counts them in `told`, until the node stops accepting or the session ends. Cancel safe: at worst a list is not
+/// Tells a client of changes, and counts them in `told`, until the session ends. Cancel safe: at worst a list is not
 /// told, and the session is over.
 pub(super) async fn tell(
     told: &Counter,
@@ -70,7 +70,7 @@ pub(super) async fn tell(
 ) -> WireError {
     while changes.changed().await.is_ok() {
         let frame = changes.borrow_and_update().frame.clone();
-        if answers.send(Command::Frame(frame)).await.is_err() {
+        if answers.send(Command::Frame { frame, publishes: 0 }).await.is_err() {
             break;
         }
         told.inc();
@@ -114,7 +114,7 @@ mod tests {
         }
         drop(answers);
         let mut frames = Vec::new();
-        while let Some(Command::Frame(frame)) = told.recv().await {
+        while let Some(Command::Frame { frame, .. }) = told.recv().await {
             frames.push(frame);
         }
         assert_eq!(frames.len(), 5);

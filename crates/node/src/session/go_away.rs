@@ -37,7 +37,7 @@ pub(super) async fn when_stopping(
     let stay = Duration::from_millis(u64::from(go_away.retry_after_ms) + u64::from(go_away.jitter_ms)) + LEAVING;
     let frame = ServerFrame { request: 0, body: ServerBody::GoAway(go_away) }.encode();
     let told = async {
-        let _session_ended = answers.send(Command::Frame(frame)).await;
+        let _session_ended = answers.send(Command::Frame { frame, publishes: 0 }).await;
         std::future::pending::<()>().await;
     };
     let _time_is_up = tokio::time::timeout(stay.min(STAY_MAX), told).await;

@@ -4,6 +4,7 @@
 mod entry_list;
 mod go_away;
 mod hello;
+mod in_flight;
 mod requests;
 mod writer;
 
@@ -26,6 +27,7 @@ use crate::sessions::Session;
 use crate::shared::Shared;
 use entry_list::EntryLists;
 use hello::Greeted;
+use in_flight::InFlight;
 
 /// Answers and commands that wait for a session's writer; its reader waits for room.
 const ANSWER_QUEUE: usize = 256;
@@ -167,12 +169,13 @@ async fn run(shared: &Shared, greeted: Greeted, stopping: watch::Receiver<bool>)
     let Greeted { session, writer, reader, entry_lists } = greeted;
     let (answers, commands) = queue::bounded(ANSWER_QUEUE, shared.metrics.queue(QueueName::Answers));
     let wake = Arc::new(Wake::default());
-    let writing = writer::run(shared, &session, writer, commands, wake.clone());
+    let in_flight = InFlight::default();
+    let writing = writer::run(shared, &session, writer, commands, wake.clone(), &in_flight);
     tokio::pin!(writing);
     let end = tokio::select! {
         biased;
         error = &mut writing => return error,
-        error = requests::run(shared, &session, reader, &answers, &wake) => error,
+        error = requests::run(shared, &session, reader, &answers, &wake, &in_flight) => error,
         error = requests::datagrams(shared, &session) => error,
         error = entry_list::tell(&shared.metrics.entry_lists, entry_lists, &answers) => error,
         () = expiry(shared, &session) => return ErrorCode::AuthExpired.into(),

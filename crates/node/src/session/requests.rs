@@ -15,6 +15,7 @@ use farwire_wire::{ChannelName, Entry, ErrorCode, Filter, RegionName, WireError}
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use super::in_flight::InFlight;
 use super::writer::Command;
 use crate::fanout::{Cursor, Wake};
 use crate::peers::{Link, Peers};
@@ -32,12 +33,14 @@ pub(super) async fn run(
     mut reader: FrameReader,
     answers: &queue::Sender<Command>,
     wake: &Arc<Wake>,
+    in_flight: &InFlight,
 ) -> WireError {
     let mut requests = Requests {
         shared,
         session,
         answers,
         wake,
+        in_flight,
         last: 1,
         acks: None,
         subscriptions: BTreeSet::new(),
@@ -165,6 +168,7 @@ struct Requests<'a> {
     session: &'a Session,
     answers: &'a queue::Sender<Command>,
     wake: &'a Arc<Wake>,
+    in_flight: &'a InFlight,
     /// The number of the newest request.
     last: u64,
     /// The first and last of the publishes taken and not acknowledged yet.
@@ -185,24 +189,29 @@ impl Requests<'_> {
             Err(bad) if bad.request == 0 => return Err(bad.error),
             Err(bad) => {
                 self.check_number(bad.request)?;
-                self.refuse(bad.request, bad.error).await?;
+                self.refuse(bad.request, bad.error, 0).await?;
                 return Ok(None);
             }
         };
         self.check_number(frame.request)?;
         match frame.body {
-            ClientBody::Publish(publish) => match take_publish(self.shared, self.session, publish, false) {
+            ClientBody::Publish(publish) => match self.publish(publish) {
                 Ok(()) => self.ack(frame.request).await?,
-                Err(error) => self.refuse(frame.request, error).await?,
+                Err(error) => self.refuse(frame.request, error, 1).await?,
             },
             ClientBody::Subscribe(filter) => match self.subscribe(frame.request, &filter).await? {
                 Ok(confirmation) => return Ok(Some(confirmation)),
-                Err(error) => self.refuse(frame.request, error).await?,
+                Err(error) => self.refuse(frame.request, error, 0).await?,
             },
             ClientBody::Unsubscribe(subscription) => self.unsubscribe(frame.request, subscription).await?,
             ClientBody::Hello(_) => return Err(WireError::new(ErrorCode::ProtocolState, "a second hello")),
         }
         Ok(None)
+    }
+
+    fn publish(&self, publish: Publish) -> Result<(), WireError> {
+        self.in_flight.arrived().inspect_err(|_| _ = self.shared.metrics.publishes_over_limit.inc())?;
+        take_publish(self.shared, self.session, publish, false)
     }
 
     fn check_number(&mut self, request: u64) -> Result<(), WireError> {
@@ -228,19 +237,23 @@ impl Requests<'_> {
         match self.acks.take() {
             Some((first, request)) => {
                 let body = ServerBody::PublishAck { first, level: AckLevel::Volatile };
-                self.answer(ServerFrame { request, body }).await
+                let frame = ServerFrame { request, body }.encode();
+                let publishes = u32::try_from(request - first + 1).unwrap_or(u32::MAX);
+                self.command(Command::Frame { frame, publishes }).await
             }
             None => Ok(()),
         }
     }
 
-    async fn refuse(&mut self, request: u64, error: WireError) -> Result<(), WireError> {
+    /// Refuses a request that is a publish (1) or not (0).
+    async fn refuse(&mut self, request: u64, error: WireError, publishes: u32) -> Result<(), WireError> {
         self.flush_acks().await?;
-        self.answer(ServerFrame { request, body: ServerBody::Error(error) }).await
+        let frame = ServerFrame { request, body: ServerBody::Error(error) }.encode();
+        self.command(Command::Frame { frame, publishes }).await
     }
 
     async fn answer(&self, frame: ServerFrame) -> Result<(), WireError> {
-        self.command(Command::Frame(frame.encode())).await
+        self.command(Command::Frame { frame: frame.encode(), publishes: 0 }).await
     }
 
     async fn command(&self, command: Command) -> Result<(), WireError> {
@@ -289,7 +302,7 @@ impl Requests<'_> {
     async fn unsubscribe(&mut self, request: u64, subscription: u64) -> Result<(), WireError> {
         if !self.subscriptions.remove(&subscription) {
             let error = WireError::new(ErrorCode::ProtocolState, "no subscription has this number");
-            return self.refuse(request, error).await;
+            return self.refuse(request, error, 0).await;
         }
         self.session.subscriptions.fetch_sub(1, Ordering::Relaxed);
         self.command(Command::Unsubscribe { subscription }).await?;

@@ -16,6 +16,7 @@ use farwire_wire::{ErrorCode, WireError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use super::in_flight::InFlight;
 use super::requests::Subscribed;
 use crate::fanout::Wake;
 use crate::queue;
@@ -31,8 +32,8 @@ const ANSWERS: u64 = 1;
 /// What the session's reader asks of its writer.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Write an answer.
-    Frame(Bytes),
+    /// Write an answer, to so many publishes.
+    Frame { frame: Bytes, publishes: u32 },
     /// Deliver from this cursor.
     Subscribe { subscription: u64, cursor: Subscribed },
     /// Stop delivering.
@@ -63,11 +64,19 @@ pub(super) async fn run(
     answers: FrameWriter,
     mut commands: queue::Receiver<Command>,
     wake: Arc<Wake>,
+    in_flight: &InFlight,
 ) -> WireError {
     // Acks are small, and publishers wait for them.
     answers.set_priority(1);
-    let mut writer =
-        Writer { shared, session, outlets: HashMap::new(), answers: Some(answers), frames: VecDeque::new() };
+    let mut writer = Writer {
+        shared,
+        session,
+        in_flight,
+        outlets: HashMap::new(),
+        answers: Some(answers),
+        frames: VecDeque::new(),
+        being_answered: 0,
+    };
     let mut writes: FuturesUnordered<Write> = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -92,17 +101,20 @@ type Write = std::pin::Pin<Box<dyn Future<Output = Written> + Send>>;
 struct Writer<'a> {
     shared: &'a Shared,
     session: &'a Session,
+    in_flight: &'a InFlight,
     outlets: HashMap<u64, Outlet>,
     /// `None` while a write is under way.
     answers: Option<FrameWriter>,
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<(Bytes, u32)>,
+    /// Publishes whose answers the write under way has.
+    being_answered: u32,
 }
 
 impl Writer<'_> {
     fn command(&mut self, command: Command, writes: &mut FuturesUnordered<Write>) {
         match command {
-            Command::Frame(frame) => {
-                self.frames.push_back(frame);
+            Command::Frame { frame, publishes } => {
+                self.frames.push_back((frame, publishes));
                 self.answer(writes);
             }
             Command::Subscribe { subscription, cursor } => {
@@ -141,6 +153,7 @@ impl Writer<'_> {
 
     fn written(&mut self, number: u64, stream: FrameWriter, writes: &mut FuturesUnordered<Write>) {
         if number == ANSWERS {
+            self.in_flight.answered(std::mem::take(&mut self.being_answered));
             self.answers = Some(stream);
             self.answer(writes);
         } else if let Some(outlet) = self.outlets.get_mut(&number) {
@@ -157,7 +170,8 @@ impl Writer<'_> {
             return;
         }
         if let Some(mut stream) = self.answers.take() {
-            let mut batch: Vec<Bytes> = self.frames.drain(..).collect();
+            self.being_answered = self.frames.iter().map(|(_, publishes)| publishes).sum();
+            let mut batch: Vec<Bytes> = self.frames.drain(..).map(|(frame, _)| frame).collect();
             writes.push(Box::pin(async move {
                 let written = stream.write_batch(&mut batch).await;
                 (ANSWERS, written.map(|()| stream))
