@@ -80,5 +80,5 @@ fn receive(shared: &Shared, entry: Bytes) {
     if u128::from(latency_us) <= TARGET.as_micros() {
         shared.metrics.probe_within_target.get_or_create(&label).inc();
     }
-    shared.probed.received(region, entry.number, latency_us);
+    shared.probed.received(region, entry.publisher, entry.number, latency_us);
 }

@@ -232,6 +232,9 @@ pub(crate) struct ForgottenAnswer {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Slo {
     pub(crate) pairs: Vec<Share>,
+    /// Nodes that did not answer in time: what they received is not here.
+    #[serde(default)]
+    pub(crate) unanswered: Vec<String>,
 }
 
 impl Channels {

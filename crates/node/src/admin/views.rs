@@ -221,13 +221,13 @@ fn sessions_here(shared: &Shared) -> Sessions {
 }
 
 pub(crate) async fn slo(shared: &Shared) -> Slo {
-    let (theirs, _unanswered) = ask_all::<Slo>(shared, &PeerQuery::Slo).await;
+    let (theirs, unanswered) = ask_all::<Slo>(shared, &PeerQuery::Slo).await;
     let mut pairs = shared.probed.shares(&shared.local.region);
     pairs.extend(theirs.into_iter().flat_map(|part| part.pairs));
     // Several nodes of a region answer for one pair: the worst counts.
     pairs.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)).then(a.within_250ms.total_cmp(&b.within_250ms)));
     pairs.dedup_by(|a, b| (&a.from, &a.to) == (&b.from, &b.to));
-    Slo { pairs }
+    Slo { pairs, unanswered: unanswered.iter().map(ToString::to_string).collect() }
 }
 
 /// This node's part of an answer, for a peer that asks.
@@ -236,7 +236,9 @@ pub(crate) fn local_answer(shared: &Shared, query: &PeerQuery) -> Bytes {
         PeerQuery::Channels => serde_json::to_vec(&channels_here(shared)),
         PeerQuery::Channel(channel) => serde_json::to_vec(&channel_here(shared, channel)),
         PeerQuery::Sessions => serde_json::to_vec(&sessions_here(shared)),
-        PeerQuery::Slo => serde_json::to_vec(&Slo { pairs: shared.probed.shares(&shared.local.region) }),
+        PeerQuery::Slo => {
+            serde_json::to_vec(&Slo { pairs: shared.probed.shares(&shared.local.region), unanswered: Vec::new() })
+        }
     };
     json.expect("an answer has only string keys").into()
 }

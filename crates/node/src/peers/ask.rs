@@ -10,8 +10,11 @@ use farwire_wire::peer::PeerQuery;
 
 use super::Link;
 
-/// A question that is not asked and answered within this time is dropped, on both sides.
+/// A question that is not asked and answered within this time is dropped, on both sides. Whoever asks gives up before
+/// that where the link's round trip promises an answer sooner.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a peer may take to make an answer.
+const ANSWERING: Duration = Duration::from_millis(600);
 /// Most bytes of an answer's frame.
 const ANSWER_FRAME_BYTES_MAX: usize = PEER_FRAME_BYTES_MAX + 16;
 
@@ -20,8 +23,8 @@ const ANSWER_FRAME_BYTES_MAX: usize = PEER_FRAME_BYTES_MAX + 16;
 pub(crate) enum AskError {
     #[error("there is no link to the node")]
     NoLink,
-    #[error("no answer within 2 s")]
-    TimedOut,
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
     #[error("the stream ended without an answer")]
     Ended,
     #[error(transparent)]
@@ -36,13 +39,32 @@ pub(crate) enum AskError {
 
 /// Asks a linked peer and returns its JSON. Cancel safe.
 pub(crate) async fn ask(link: &Link, query: &PeerQuery) -> Result<Bytes, AskError> {
+    let direct = link.direct().ok_or(AskError::NoLink)?;
+    let connection = &direct.connection;
     let asked = async {
-        let connection = &link.direct().ok_or(AskError::NoLink)?.connection;
         let (mut writer, mut reader) = connection.open_bi(ANSWER_FRAME_BYTES_MAX).await?;
         writer.write(query.encode()).await?;
         writer.finish();
         let frame = reader.next_frame().await?.ok_or(AskError::Ended)?;
         Ok(PeerQuery::decode_answer(frame)?)
     };
-    tokio::time::timeout(QUERY_TIMEOUT, asked).await.unwrap_or(Err(AskError::TimedOut))
+    let patience = patience(connection.path_stats().rtt);
+    tokio::time::timeout(patience, asked).await.unwrap_or(Err(AskError::TimedOut(patience)))
+}
+
+/// How long an answer may take over a link with this round trip: one for the answer, and two more should a packet be
+/// lost on the way there or back. A link that was cut is up for seconds more, and nobody wants to wait for it.
+fn patience(rtt: Duration) -> Duration {
+    (ANSWERING + 3 * rtt).min(QUERY_TIMEOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_over_an_ocean_has_longer_to_answer_and_none_has_for_ever() {
+        let patience = [0, 200, 10_000].map(|rtt_ms| patience(Duration::from_millis(rtt_ms)).as_millis());
+        assert_eq!(patience, [600, 1_200, 2_000]);
+    }
 }
