@@ -33,18 +33,25 @@ impl RawPeer {
     /// # Panics
     /// When the node does not take the link.
     pub async fn link(mesh: &TestMesh, name: &str, node: &str) -> Self {
-        let name = NodeName::parse(name).unwrap();
-        let port = port(&mesh.path(), mesh.file(), &name);
-        let region = mesh.file().region_of(&name).expect("the mesh file names the node").clone();
-        let hello = hello(mesh.file(), name, region);
+        Self::try_link(mesh, node, &Papers::of(mesh, name)).await.expect("the node takes the link")
+    }
+
+    /// Links with these papers; `None` when one of the sides does not trust the other.
+    ///
+    /// # Panics
+    /// When the node answers the hello with anything but its own.
+    pub async fn try_link(mesh: &TestMesh, node: &str, papers: &Papers) -> Option<Self> {
+        let port = papers.port(mesh.file());
+        let region = mesh.file().region_of(&papers.name).expect("the mesh file names the node").clone();
         let address = mesh.node(node).addresses().peer;
-        let connection = port.dial(address, PeerRole::Link, Duration::from_secs(5)).await.unwrap();
-        let (mut control, mut answers) = connection.connection.open_bi(PEER_FRAME_BYTES_MAX).await.unwrap();
-        control.write(PeerFrame::Hello(hello).encode()).await.unwrap();
-        let theirs = PeerFrame::decode(answers.next_frame().await.unwrap().unwrap()).unwrap();
+        let connection = port.dial(address, PeerRole::Link, Duration::from_secs(5)).await.ok()?;
+        let (mut control, mut answers) = connection.connection.open_bi(PEER_FRAME_BYTES_MAX).await.ok()?;
+        control.write(PeerFrame::Hello(hello(mesh.file(), papers.name.clone(), region)).encode()).await.ok()?;
+        // In TLS 1.3 the dialer is connected before the other side has judged its certificate: only an answer tells.
+        let theirs = PeerFrame::decode(answers.next_frame().await.ok()??).unwrap();
         assert!(matches!(&theirs, PeerFrame::Hello(hello) if hello.node.as_str() == node), "{theirs:?}");
-        let messages = connection.connection.open_uni().await.unwrap();
-        Self { connection, control, answers, messages, _port: port }
+        let messages = connection.connection.open_uni().await.ok()?;
+        Some(Self { connection, control, answers, messages, _port: port })
     }
 
     /// Sends a frame on the control stream.
@@ -86,17 +93,49 @@ impl RawPeer {
 /// When the files are not those of a mesh.
 #[must_use]
 pub fn port(dir: &Path, mesh: &MeshFile, name: &NodeName) -> PeerPort {
-    let valid_for = Duration::from_secs(3_600);
-    let request = IssueRequest { dir: dir.to_owned(), node: name.clone(), addresses: Vec::new(), valid_for };
-    certs::issue(&request).unwrap();
-    let files = dir.join("nodes").join(name.as_str());
-    let roots = Arc::new(tls::load_roots(&dir.join("peer-ca.pem")).unwrap());
-    let files = KeyFiles { certificate: files.join("peer.pem"), key: files.join("peer.key") };
-    let key = Arc::new(ReloadingKey::load(files, Some(roots.clone()), None).unwrap());
-    let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let server = tls::peer_server(key.clone(), roots.clone(), PEER_PORT_ALPN, None).unwrap();
-    let dialing = |alpn: &[u8]| tls::peer_client(key.clone(), roots.clone(), alpn, None);
-    PeerPort::open(socket, mesh.name.clone(), server, dialing).unwrap()
+    Papers::issue(dir, name).port(mesh)
+}
+
+/// Who a raw peer says it is, and whom it trusts.
+pub struct Papers {
+    name: NodeName,
+    key: Arc<ReloadingKey>,
+    roots: Arc<tls::RootCertStore>,
+}
+
+impl Papers {
+    /// The certificate of node `name`, from the authority that the mesh has now, and trust in that one.
+    ///
+    /// # Panics
+    /// When it cannot be issued.
+    #[must_use]
+    pub fn of(mesh: &TestMesh, name: &str) -> Self {
+        Self::issue(&mesh.path(), &NodeName::parse(name).unwrap())
+    }
+
+    fn issue(dir: &Path, name: &NodeName) -> Self {
+        let valid_for = Duration::from_secs(3_600);
+        let request = IssueRequest { dir: dir.to_owned(), node: name.clone(), addresses: Vec::new(), valid_for };
+        certs::issue(&request).unwrap();
+        let files = dir.join("nodes").join(name.as_str());
+        let roots = Arc::new(tls::load_roots(&dir.join("peer-ca.pem")).unwrap());
+        let files = KeyFiles { certificate: files.join("peer.pem"), key: files.join("peer.key") };
+        let key = Arc::new(ReloadingKey::load(files, None, None).unwrap());
+        Self { name: name.clone(), key, roots }
+    }
+
+    /// The same certificate, and trust in whom `other` trusts.
+    #[must_use]
+    pub fn trusting(&self, other: &Self) -> Self {
+        Self { name: self.name.clone(), key: self.key.clone(), roots: other.roots.clone() }
+    }
+
+    fn port(&self, mesh: &MeshFile) -> PeerPort {
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let server = tls::peer_server(self.key.clone(), self.roots.clone(), PEER_PORT_ALPN, None).unwrap();
+        let dialing = |alpn: &[u8]| tls::peer_client(self.key.clone(), self.roots.clone(), alpn, None);
+        PeerPort::open(socket, mesh.name.clone(), server, dialing).unwrap()
+    }
 }
 
 /// The hello of a node that serves nobody.

@@ -174,7 +174,7 @@ impl Node {
     fn start_with(config: Config, opened: Opened, surroundings: Surroundings) -> Result<Self, StartError> {
         let Surroundings { mut client, mut peer, admin, clock, tls_clock, mut rng } = surroundings;
         let Opened { mesh, roots, client: client_key, peer: peer_key, issuers } = opened;
-        let keys = Keys { client: Arc::new(client_key), peer: Arc::new(peer_key) };
+        let keys = Keys { client: Arc::new(client_key), peer: Arc::new(peer_key), clock: tls_clock.clone() };
         client.reset_secret = Some(tls::reset_secret(&config.tls.client_key)?);
         peer.reset_secret = Some(tls::reset_secret(&config.tls.peer_key)?);
         let verifier = Verifier::new(issuers, mesh.id);
@@ -336,7 +336,7 @@ fn assemble(
     if let Some(listener) = admin {
         tasks.spawn(admin::serve(shared.clone(), listener));
     }
-    tasks.spawn(upkeep::run(shared.clone()));
+    tasks.spawn(upkeep::run(shared.clone(), peer_port.clone()));
     tasks.spawn(probe::run(shared.clone()));
     let sessions = tokio::spawn(session::accept(shared.clone(), client_port.clone(), stopping.subscribe()));
     let membership = tokio::spawn(membership.run(arrived, left, membership_pulse));

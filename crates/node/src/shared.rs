@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use farwire_auth::Verifier;
 use farwire_core::placement::Report;
+use farwire_transport::TlsClock;
 use farwire_transport::tls::ReloadingKey;
 use farwire_wire::client::EntryPoint;
 use farwire_wire::peer::{LinkState, NodeState};
@@ -65,6 +66,8 @@ pub(crate) struct Shared {
 pub(crate) struct Keys {
     pub(crate) client: Arc<ReloadingKey>,
     pub(crate) peer: Arc<ReloadingKey>,
+    /// The clock that certificates are judged by.
+    pub(crate) clock: TlsClock,
 }
 
 /// Where the node listens and where others reach it.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use farwire_wire::client::CLIENT_ALPN;
 use farwire_wire::peer::{CONTROL_ALPN, PEER_ALPN};
@@ -264,6 +265,12 @@ impl PeerConnection {
 pub struct PeerPort {
     endpoint: quinn::Endpoint,
     mesh: MeshName,
+    dialing: ArcSwap<Dialing>,
+}
+
+/// How the peer port dials.
+#[derive(Debug)]
+struct Dialing {
     link: quinn::ClientConfig,
     control: quinn::ClientConfig,
 }
@@ -280,16 +287,23 @@ impl PeerPort {
         server: rustls::ServerConfig,
         client: impl Fn(&[u8]) -> Result<rustls::ClientConfig, tls::TlsError>,
     ) -> Result<Self, EndpointError> {
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server)?));
-        config.transport_config(settings::peer_port()).migration(false);
-        settings::bound_incoming(&mut config, PEER_INCOMING_MAX);
-        let dialing = |alpn: &[u8]| -> Result<quinn::ClientConfig, EndpointError> {
-            let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client(alpn)?)?));
-            config.transport_config(settings::peer_port());
-            Ok(config)
-        };
-        let (link, control) = (dialing(PEER_ALPN)?, dialing(CONTROL_ALPN)?);
-        Ok(Self { endpoint: socket.endpoint(Some(config))?, mesh, link, control })
+        let (accepting, dialing) = (accepting_peers(server)?, ArcSwap::from_pointee(Dialing::new(client)?));
+        Ok(Self { endpoint: socket.endpoint(Some(accepting))?, mesh, dialing })
+    }
+
+    /// Replaces what [`open`](Self::open) was given, for the connections that come from now on.
+    ///
+    /// # Errors
+    /// The TLS settings cannot be used; the old ones stay.
+    pub fn set_tls(
+        &self,
+        server: rustls::ServerConfig,
+        client: impl Fn(&[u8]) -> Result<rustls::ClientConfig, tls::TlsError>,
+    ) -> Result<(), EndpointError> {
+        let (accepting, dialing) = (accepting_peers(server)?, Dialing::new(client)?);
+        self.endpoint.set_server_config(Some(accepting));
+        self.dialing.store(Arc::new(dialing));
+        Ok(())
     }
 
     /// The address that the port is bound to.
@@ -311,8 +325,8 @@ impl PeerPort {
     /// Nobody answered, or it was not a node of this mesh.
     pub async fn dial(&self, to: SocketAddr, role: PeerRole, timeout: Duration) -> Result<PeerConnection, DialError> {
         let config = match role {
-            PeerRole::Link => self.link.clone(),
-            PeerRole::Control => self.control.clone(),
+            PeerRole::Link => self.dialing.load().link.clone(),
+            PeerRole::Control => self.dialing.load().control.clone(),
         };
         let connecting = self.endpoint.connect_with(config, to, PEER_SERVER_NAME)?;
         let connection = tokio::time::timeout(timeout, connecting).await.map_err(|_| DialError::TimedOut(timeout))?;
@@ -328,6 +342,24 @@ impl PeerPort {
     pub async fn wait_idle(&self) {
         self.endpoint.wait_idle().await;
     }
+}
+
+impl Dialing {
+    fn new(client: impl Fn(&[u8]) -> Result<rustls::ClientConfig, tls::TlsError>) -> Result<Self, EndpointError> {
+        let dialing = |alpn: &[u8]| -> Result<quinn::ClientConfig, EndpointError> {
+            let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client(alpn)?)?));
+            config.transport_config(settings::peer_port());
+            Ok(config)
+        };
+        Ok(Self { link: dialing(PEER_ALPN)?, control: dialing(CONTROL_ALPN)? })
+    }
+}
+
+fn accepting_peers(tls: rustls::ServerConfig) -> Result<quinn::ServerConfig, EndpointError> {
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    config.transport_config(settings::peer_port()).migration(false);
+    settings::bound_incoming(&mut config, PEER_INCOMING_MAX);
+    Ok(config)
 }
 
 /// The SDK's end: dials nodes, takes no connections.

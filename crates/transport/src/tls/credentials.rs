@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
@@ -49,7 +49,7 @@ pub struct Examined {
 struct Source {
     files: KeyFiles,
     /// On the peer port, who must have issued the certificate.
-    issuers: Option<Arc<RootCertStore>>,
+    issuers: ArcSwapOption<RootCertStore>,
     clock: TlsClock,
     loaded: Mutex<Option<Stamp>>,
 }
@@ -73,7 +73,7 @@ impl ReloadingKey {
     pub fn examine(files: KeyFiles, issuers: Option<Arc<RootCertStore>>, clock: TlsClock) -> Examined {
         // Before the files are read: a change after this is seen by the first check for one.
         let loaded = Mutex::new(Stamp::of(&files).ok());
-        let source = Source { files, issuers, clock, loaded };
+        let source = Source { files, issuers: ArcSwapOption::new(issuers), clock, loaded };
         let (chain, pair) = source.load();
         let key = pair.map(|pair| Self { current: ArcSwap::from_pointee(pair), source: Some(source) });
         Examined { chain, key }
@@ -109,6 +109,13 @@ impl ReloadingKey {
         self.current.store(Arc::new(pair.map_err(first)?));
         *loaded = now;
         Ok(true)
+    }
+
+    /// From now on a new pair of the peer port must come from one of `issuers`. The pair in use stays.
+    pub fn set_issuers(&self, issuers: Arc<RootCertStore>) {
+        if let Some(source) = &self.source {
+            source.issuers.store(Some(issuers));
+        }
     }
 
     /// The pair in use.
@@ -155,8 +162,8 @@ impl Source {
         // A clock that cannot be read would fail every handshake anyway.
         let now = or_system(self.clock.clone()).current_time().unwrap_or_else(UnixTime::now);
         let dates = check_dates(&validity, path, now);
-        let issuer =
-            self.issuers.as_ref().map(|issuers| check_issuer(leaf, rest, path, issuers, within(&validity, now)));
+        let issuers = self.issuers.load_full();
+        let issuer = issuers.map(|issuers| check_issuer(leaf, rest, path, &issuers, within(&validity, now)));
         dates.err().into_iter().chain(issuer.and_then(Result::err)).collect()
     }
 }
