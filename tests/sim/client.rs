@@ -9,6 +9,7 @@ use farwire_sim::faults::Host;
 use farwire_sim::history::{Event, History, MessageId};
 use farwire_transport::Socket;
 use farwire_wire::{NodeName, PublisherId, RegionName};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -27,14 +28,24 @@ pub(crate) enum Wants {
 pub(crate) struct SimClient {
     tasks: JoinSet<()>,
     client: Client,
+    reads: watch::Sender<bool>,
+}
+
+/// What a client publishes to its channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publishes {
+    /// Pause between two messages.
+    pub(crate) every: Duration,
+    /// Size of their payloads, at least.
+    pub(crate) bytes: usize,
 }
 
 /// What makes a client.
 pub(crate) struct Start {
     pub(crate) host: Host,
     pub(crate) wants: Wants,
-    /// Pause between two messages; `None` for one that only listens.
-    pub(crate) every: Option<Duration>,
+    /// What it publishes, if it does not only listen.
+    pub(crate) publishes: Option<Publishes>,
     pub(crate) socket: Socket,
     pub(crate) seed: u64,
 }
@@ -48,11 +59,17 @@ impl SimClient {
         tasks.spawn(record_status(client.clone(), name.clone(), history.clone()));
         let subscription = client.subscribe_all(patterns(&start.wants)).await.unwrap();
         history.note(Event::Subscribed(name.clone()));
-        tasks.spawn(record_deliveries(subscription, name.clone(), history.clone()));
-        if let Some(every) = start.every {
-            tasks.spawn(publish(client.clone(), name, history, every));
+        let reads = watch::Sender::new(true);
+        tasks.spawn(record_deliveries(subscription, name.clone(), history.clone(), reads.subscribe()));
+        if let Some(publishes) = start.publishes {
+            tasks.spawn(publish(client.clone(), name, history, publishes));
         }
-        Self { tasks, client }
+        Self { tasks, client, reads }
+    }
+
+    /// Has the application read its subscription, or leave it lie.
+    pub(crate) fn set_reads(&self, reads: bool) {
+        self.reads.send_replace(reads);
     }
 
     /// The node of its session, or of its last one.
@@ -104,8 +121,15 @@ async fn record_status(client: Client, name: Arc<str>, history: History) {
     }
 }
 
-async fn record_deliveries(mut subscription: Subscription, name: Arc<str>, history: History) {
-    while let Some(event) = subscription.next().await {
+async fn record_deliveries(
+    mut subscription: Subscription,
+    name: Arc<str>,
+    history: History,
+    mut reads: watch::Receiver<bool>,
+) {
+    loop {
+        drop(reads.wait_for(|reads| *reads).await);
+        let Some(event) = subscription.next().await else { break };
         history.note(match event {
             Yielded::Message(message) => match MessageId::of_payload(&message.payload) {
                 Some(id) if message.channel.as_str() == channel(&id.publisher) => Event::Received(name.clone(), id),
@@ -117,7 +141,7 @@ async fn record_deliveries(mut subscription: Subscription, name: Arc<str>, histo
     history.note(Event::Ended(name, format!("{:?}", subscription.error())));
 }
 
-async fn publish(client: Client, name: Arc<str>, history: History, every: Duration) {
+async fn publish(client: Client, name: Arc<str>, history: History, Publishes { every, bytes }: Publishes) {
     let mut acks = JoinSet::new();
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -125,7 +149,7 @@ async fn publish(client: Client, name: Arc<str>, history: History, every: Durati
         ticks.tick().await;
         let id = MessageId { publisher: name.clone(), count };
         history.note(Event::Sent(id.clone()));
-        match client.publish_pipelined(channel(&name), id.payload()).await {
+        match client.publish_pipelined(channel(&name), id.payload(bytes)).await {
             Ok(pending) => {
                 let history = history.clone();
                 acks.spawn(async move { record_outcome(&history, id, pending.await.err()) });

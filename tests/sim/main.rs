@@ -2,6 +2,7 @@
 //! that fails prints the command that repeats it; tests/README.md tells how to run more seeds.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "a run that is repeated tells its history")]
 
 mod client;
 mod determinism;

@@ -17,9 +17,15 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::{SimClient, Start, Wants};
-use crate::files::{BEGINNING_S, CLIENT_PORT, PEER_PORT, files, node_hosts};
+use crate::client::{Publishes, SimClient, Start, Wants};
+use crate::files::{BEGINNING_S, CLIENT_PORT, PEER_PORT, REGIONS, files, node_hosts};
+use crate::runs::Outcome;
 
+/// How long after a change for the better or the worse everything works again.
+const SETTLE: Duration = Duration::from_secs(8);
+/// How long a publish waits for its ack and a message for its subscribers at most, while nothing is wrong.
+const WITHIN: Duration = Duration::from_secs(3);
+const TWICE_A_SECOND: Publishes = Publishes { every: Duration::from_millis(500), bytes: 0 };
 /// How long a mesh may take to come up.
 const COMES_UP_WITHIN: Duration = Duration::from_secs(15);
 
@@ -57,13 +63,8 @@ impl Mesh {
         mesh
     }
 
-    /// Adds a client that publishes every `every`, if at all, and hears everything.
-    pub(crate) async fn client(&mut self, name: &str, region: &str, every: Option<Duration>) {
-        self.client_that(name, region, every, Wants::Everything).await;
-    }
-
     /// Adds a client of a region.
-    pub(crate) async fn client_that(&mut self, name: &str, region: &str, every: Option<Duration>, wants: Wants) {
+    pub(crate) async fn client(&mut self, name: &str, region: &str, wants: Wants, publishes: Option<Publishes>) {
         let node = self.hosts.iter().find(|host| host.region == region).expect("the region has a node");
         let IpAddr::V4(of_region) = node.address else { panic!("nodes have IPv4 addresses") };
         let number = u8::try_from(self.clients.len() + 1).unwrap();
@@ -71,9 +72,20 @@ impl Mesh {
         let host = Host { name: name.to_owned(), region: region.to_owned(), address };
         self.hosts.push(host.clone());
         let socket = self.socket(address, 5_000);
-        let start = Start { host, wants, every, socket, seed: self.rng.random() };
+        let start = Start { host, wants, publishes, socket, seed: self.rng.random() };
         let client = SimClient::start(start, self.history.clone()).await;
         self.clients.insert(name.to_owned(), client);
+    }
+
+    /// Adds two clients of each region that publish twice a second: `fra-a` hears whatever is live, `fra-b` asks for each
+    /// channel by its name.
+    pub(crate) async fn usual_clients(&mut self) {
+        let clients = usual_clients();
+        let names: Vec<_> = clients.iter().map(|client| client.name.clone()).collect();
+        for Host { name, region, .. } in clients {
+            let wants = if name.ends_with('a') { Wants::Everything } else { Wants::Those(names.clone()) };
+            self.client(&name, &region, wants, Some(TWICE_A_SECOND)).await;
+        }
     }
 
     /// Everybody is there: from now on the invariants hold.
@@ -117,6 +129,11 @@ impl Mesh {
         farwire_sim::world::pass(at.saturating_sub(self.history.now())).await;
     }
 
+    /// Has a client read its subscription, or leave it lie.
+    pub(crate) fn set_reads(&self, client: &str, reads: bool) {
+        self.clients[client].set_reads(reads);
+    }
+
     /// The node of a client's session.
     pub(crate) fn node_of(&self, client: &str) -> String {
         self.clients[client].node()
@@ -146,8 +163,8 @@ impl Mesh {
     }
 
     /// What is wrong with the run up to now, as a line each.
-    pub(crate) async fn violations(&mut self, settle: Duration) -> Vec<String> {
-        let terms = Terms { settle, within: Duration::from_secs(3), end: self.history.now() };
+    async fn violations(&mut self, settle: Duration) -> Vec<String> {
+        let terms = Terms { settle, within: WITHIN, end: self.history.now() };
         let mut found = invariants::violations(&self.history.records(), &terms);
         found.extend(self.discord());
         for (name, node) in &mut self.nodes {
@@ -164,14 +181,12 @@ impl Mesh {
         found
     }
 
-    /// A digest of every packet and every event up to now.
-    pub(crate) fn digest(&self) -> (u64, u64) {
-        (self.net.digest(), self.history.digest())
-    }
-
-    /// How many packets the run took.
-    pub(crate) fn packets(&self) -> u64 {
-        self.net.counts().sent
+    /// Ends the run: what the invariants say of it, and what the story itself has found.
+    pub(crate) async fn outcome(mut self, found: Vec<String>) -> Outcome {
+        let mut violations = self.violations(SETTLE).await;
+        violations.extend(found);
+        let digest = (self.net.digest(), self.history.digest());
+        Outcome { violations, records: self.history.records(), digest }
     }
 
     /// Waits until all nodes that run agree.
@@ -233,6 +248,18 @@ impl Mesh {
             }
         }
     }
+}
+
+/// The hosts of [`Mesh::usual_clients`], whose addresses are given when they come.
+pub(crate) fn usual_clients() -> Vec<Host> {
+    let of_region = |(region, _)| {
+        ["a", "b"].map(|letter| Host {
+            name: format!("{region}-{letter}"),
+            region: String::from(region),
+            address: [0, 0, 0, 0].into(),
+        })
+    };
+    REGIONS.into_iter().flat_map(of_region).collect()
 }
 
 fn delays() -> Delays {

@@ -21,8 +21,6 @@ pub(crate) struct Outcome {
     pub(crate) records: Vec<Record>,
     /// Digests of all packets and events.
     pub(crate) digest: (u64, u64),
-    /// Packets sent.
-    pub(crate) packets: u64,
 }
 
 /// A scenario by its name.
@@ -71,7 +69,7 @@ pub(crate) fn play_one(scenario: Scenario, seed: u64) -> Outcome {
     let played = std::panic::catch_unwind(AssertUnwindSafe(|| (scenario.play)(seed)));
     let panics = PANICS.take();
     let mut outcome =
-        played.unwrap_or_else(|_| Outcome { violations: Vec::new(), records: Vec::new(), digest: (0, 0), packets: 0 });
+        played.unwrap_or_else(|_| Outcome { violations: Vec::new(), records: Vec::new(), digest: (0, 0) });
     outcome.violations.extend(panics);
     outcome
 }

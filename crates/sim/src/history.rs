@@ -19,16 +19,16 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    /// The message as a payload.
+    /// The message as a payload of at least `bytes_min`.
     #[must_use]
-    pub fn payload(&self) -> String {
-        self.to_string()
+    pub fn payload(&self, bytes_min: usize) -> String {
+        format!("{:bytes_min$}", self.to_string())
     }
 
     /// The message that a payload names, if it is one of a run.
     #[must_use]
     pub fn of_payload(payload: &[u8]) -> Option<Self> {
-        let (publisher, count) = std::str::from_utf8(payload).ok()?.rsplit_once('#')?;
+        let (publisher, count) = std::str::from_utf8(payload).ok()?.trim_end().rsplit_once('#')?;
         Some(Self { publisher: publisher.into(), count: count.parse().ok()? })
     }
 }
@@ -191,7 +191,11 @@ mod tests {
     #[test]
     fn payloads_name_their_message() {
         let message = MessageId { publisher: "fra-a".into(), count: 17 };
-        assert_eq!(MessageId::of_payload(message.payload().as_bytes()), Some(message));
+        for bytes in [0, 100] {
+            let payload = message.payload(bytes);
+            assert!(payload.len() >= bytes);
+            assert_eq!(MessageId::of_payload(payload.as_bytes()), Some(message.clone()));
+        }
         for foreign in [&b"fra-a"[..], b"fra-a#x", b"\xff#1"] {
             assert_eq!(MessageId::of_payload(foreign), None);
         }
