@@ -8,7 +8,7 @@ use farwire_sim::history::{Event, Record};
 use farwire_sim::invariants::{self, Terms};
 use farwire_sim::net::Weather;
 
-use crate::client::Wants;
+use crate::client::{Publishes, Wants};
 use crate::mesh::Mesh;
 use crate::runs::{Outcome, Scenario, over_seeds, play};
 
@@ -23,17 +23,17 @@ async fn crowd(seed: u64) -> Mesh {
     let names = [("fra-a", "fra"), ("fra-b", "fra"), ("iad-a", "iad"), ("iad-b", "iad"), ("sin-a", "sin")];
     let all: Vec<_> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
     for (name, region) in names {
-        let every = Duration::from_millis(100);
-        mesh.client_that(name, region, Some(every), Wants::Those(all.clone())).await;
+        let publishes = Publishes { every: Duration::from_millis(100), bytes: 0 };
+        mesh.client(name, region, Wants::Those(all.clone()), Some(publishes)).await;
     }
-    mesh.client("fra-c", "fra", None).await;
+    mesh.client("fra-c", "fra", Wants::Everything, None).await;
     mesh.history.note(Event::Fault { what: EXCUSE.to_owned(), way_around: false });
     mesh.pass(12.0).await;
     mesh
 }
 
 /// Judges what happened from `settle` after the end of the excuse on, and until then only what must always hold.
-async fn outcome(mut mesh: Mesh, settle: Duration, more: Vec<String>) -> Outcome {
+async fn outcome(mesh: Mesh, settle: Duration, more: Vec<String>) -> Outcome {
     let (records, end) = (mesh.history.records(), mesh.history.now());
     let told = records.iter().filter(|record| match &record.event {
         Event::Begun => false,
@@ -42,9 +42,8 @@ async fn outcome(mut mesh: Mesh, settle: Duration, more: Vec<String>) -> Outcome
     });
     let told: Vec<Record> = told.cloned().collect();
     let mut violations = invariants::violations(&told, &Terms { settle, within: Duration::from_secs(3), end });
-    violations.extend(mesh.violations(end).await);
     violations.extend(more);
-    Outcome { violations, records, digest: mesh.digest(), packets: mesh.packets() }
+    mesh.outcome(violations).await
 }
 
 fn cut(a: &str, b: &str) -> Fault {
