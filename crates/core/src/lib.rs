@@ -10,5 +10,6 @@ pub mod hash;
 pub mod interest;
 pub mod patterns;
 pub mod placement;
+pub mod presence;
 pub mod pulse;
 pub mod recent;

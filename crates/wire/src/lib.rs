@@ -7,6 +7,7 @@
 //! - [`names`], [`pattern`], [`ids`]: what things are called.
 //! - [`frame`]: how frames are cut out of a stream of bytes.
 //! - [`client`], [`peer`]: the frames of the two protocols; [`entry`]: a message in its stored form.
+//! - [`presence`]: who is on a channel.
 //! - [`error`]: one table of error codes in three classes; [`limits`]: every bound of the protocol.
 
 pub mod client;
@@ -18,6 +19,7 @@ pub mod limits;
 pub mod names;
 pub mod pattern;
 pub mod peer;
+pub mod presence;
 mod proto;
 
 pub use entry::Entry;

@@ -31,7 +31,7 @@ mod properties;
 #[cfg(test)]
 mod reach_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -27,6 +27,12 @@ pub(super) fn routes(view: View, linked: &BTreeSet<NodeName>) -> Routes {
     Routes::new(Duration::ZERO, Arc::new(view), reach, &local.region, None)
 }
 
+/// Routes of `local` in `view`, which has links to `linked`; nobody rests.
+pub(crate) fn routes_of(view: Arc<View>, local: &Member, linked: &BTreeSet<NodeName>) -> Routes {
+    let reach = Reach::new(&view, local, linked, &BTreeMap::new(), |_| false);
+    Routes::new(Duration::ZERO, view, reach, &local.region, None)
+}
+
 pub(super) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }

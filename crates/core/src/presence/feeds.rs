@@ -1,0 +1,447 @@
+//! Who is told what: the parts that each node and each region's owner should have from this node, the digests that
+//! prove it, and the collecting of a new owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use farwire_wire::ids::Slot;
+use farwire_wire::names::{ChannelName, NodeName, RegionName};
+use farwire_wire::presence::{Exit, PartChange, PresenceFrame, Writer};
+
+use super::channel::{Channel, Event, Merged};
+use super::lives::Admitted;
+use super::owned::Owned;
+use super::{COLLECT_FOR, Effect, MemberReach, Mesh, Presence};
+use crate::hash::HashKey;
+use crate::placement::Routes;
+
+#[derive(Debug, Default)]
+pub(super) struct Feeds {
+    /// Whom this node told of each channel that its own sessions are on.
+    told: BTreeMap<ChannelName, NodeName>,
+    /// When each node was last known to have told everything.
+    heard: BTreeMap<NodeName, Duration>,
+    /// What may be outdated of what each node told, while it tells everything anew.
+    unconfirmed: BTreeMap<NodeName, BTreeSet<(ChannelName, Writer)>>,
+    collecting: Option<Collecting>,
+}
+
+#[derive(Debug)]
+struct Collecting {
+    until: Duration,
+    waiting: BTreeSet<NodeName>,
+}
+
+/// Hashes are compared between nodes of one mesh only to find what was lost, so the key may be known.
+const DIGEST_KEY: HashKey = HashKey::new(*b"farwire presence");
+
+impl Feeds {
+    pub(super) fn heard(&self, node: &NodeName) -> Option<Duration> {
+        self.heard.get(node).copied()
+    }
+
+    /// This node told `owner` what its own sessions do on a channel.
+    pub(super) fn told(&mut self, channel: &ChannelName, owner: NodeName) {
+        self.told.insert(channel.clone(), owner);
+    }
+
+    /// Forgets whom it told of channels that none of its sessions is on any more.
+    pub(super) fn retain_told(&mut self, keep: impl Fn(&ChannelName) -> bool) {
+        self.told.retain(|channel, _| keep(channel));
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.collecting.as_ref().map(|collecting| collecting.until)
+    }
+
+    pub(super) fn collecting_is_over(&mut self, now: Duration) -> bool {
+        let is_over = |collecting: &mut Collecting| collecting.until <= now || collecting.waiting.is_empty();
+        self.collecting.take_if(is_over).is_some()
+    }
+}
+
+impl Presence {
+    pub(super) fn take_frame(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        from: &NodeName,
+        frame: PresenceFrame,
+        wall_us: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        match frame {
+            PresenceFrame::Change(change) => {
+                change.present.iter().for_each(|(_, occupant)| self.local.observe(occupant.stamp, wall_us));
+                self.take_change(now, mesh, from, &change, effects);
+            }
+            PresenceFrame::Ask { channel, writer } => self.answer_ask(from, &channel, &writer, effects),
+            PresenceFrame::Collect => self.answer_collect(now, mesh, from, effects),
+            PresenceFrame::Collected => self.take_collected(now, mesh, from, effects),
+            PresenceFrame::Digest { life, hash } => {
+                let writer = Writer { node: from.clone(), life };
+                if self.admit(now, mesh, &writer, effects) {
+                    self.compare_digest(now, mesh, from, hash, effects);
+                }
+            }
+            PresenceFrame::Superseded { channel, id, moves } => self.local.superseded(&id, moves, &channel),
+            PresenceFrame::Buried(writer) => {
+                if writer == *self.local.writer() {
+                    let life = self.draw_life();
+                    self.local.renew(life);
+                }
+            }
+        }
+    }
+
+    /// Takes news of a part into the copy, passes it on to the regions that want it, and says what changed.
+    pub(super) fn take_change(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        from: &NodeName,
+        change: &PartChange,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.admit(now, mesh, &change.writer, effects) {
+            return;
+        }
+        let Some(region) = self.lives.region_of(&change.writer.node).cloned() else { return };
+        let is_hidden = self.lives.is_gone(&change.writer.node);
+        let silent = self.feeds.collecting.is_some();
+        let owned = self.owned.entry(change.channel.clone()).or_insert_with(|| Owned::new(silent));
+        if change.whole
+            && let Some(unconfirmed) = self.feeds.unconfirmed.get_mut(from)
+        {
+            unconfirmed.remove(&(change.channel.clone(), change.writer.clone()));
+        }
+        let mut events = Vec::new();
+        match owned.channel.merge(&region, change, &mut events) {
+            Merged::Known => return,
+            Merged::Gap => {
+                let frame = PresenceFrame::Ask { channel: change.channel.clone(), writer: change.writer.clone() };
+                effects.push(Effect::Send { to: from.clone(), frame });
+                return;
+            }
+            Merged::Applied => {}
+        }
+        owned.channel.set_hidden(&change.writer, is_hidden, &mut events);
+        let superseded = owned.channel.superseded(change.present.iter().map(|(id, _)| id));
+        for (writer, id, moves) in superseded {
+            let channel = change.channel.clone();
+            self.tell_superseded(writer, PresenceFrame::Superseded { channel, id, moves }, effects);
+        }
+        self.tell_events(now, mesh, &change.channel, events, effects);
+        if region == self.region {
+            self.pass_on(mesh, change, effects);
+        }
+    }
+
+    /// Other routes: parts move to their new owners, and what this node owns no more is let go.
+    pub(super) fn take_routes(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        routes: Arc<Routes>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let before = std::mem::replace(&mut self.routes, routes);
+        let after = self.routes.clone();
+        let (owned_before, owned_now) = (self.owns(&before), self.owns(&after));
+        let gained = Slot::all().any(|slot| owned_now(slot) && !owned_before(slot));
+        self.owned.retain(|channel, _| owned_now(mesh.slot(channel)));
+        // News may have come before the routes.
+        for (_, owned) in self.owned.iter_mut().filter(|(channel, _)| !owned_before(mesh.slot(channel))) {
+            owned.hush();
+        }
+        if gained {
+            self.collect(now, effects);
+        }
+        self.tell_moved(now, mesh, effects);
+        self.flush_soon(now);
+    }
+
+    /// Whether this node owns a slot in its region by these routes.
+    fn owns<'a>(&self, routes: &'a Routes) -> impl Fn(Slot) -> bool + use<'a> {
+        let view = routes.view();
+        let (region, node) = (view.region_index(&self.region), view.find(self.local.writer().node.as_str()));
+        move |slot| region.is_some_and(|region| node.is_some() && routes.owner(region, slot) == node)
+    }
+
+    /// Tells the new owners of channels whose owner changed what this node's sessions do there.
+    fn tell_moved(&mut self, now: Duration, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
+        let here = self.local.channels().map(|(channel, _)| channel);
+        let moved: Vec<(ChannelName, NodeName)> = here
+            .filter_map(|channel| Some((channel.clone(), self.owner_here(mesh.slot(channel))?)))
+            .filter(|(channel, owner)| self.feeds.told.get(channel).is_some_and(|told| told != owner))
+            .collect();
+        for (channel, owner) in moved {
+            self.feeds.told(&channel, owner.clone());
+            let whole = self.local.whole(&channel);
+            self.tell_owner(now, mesh, owner, whole, effects);
+        }
+    }
+
+    pub(super) fn take_members(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        members: &[MemberReach],
+        effects: &mut Vec<Effect>,
+    ) {
+        for (writer, is_gone) in self.lives.learn(now, members) {
+            self.for_each_channel(now, mesh, effects, |channel, events| channel.set_hidden(&writer, is_gone, events));
+        }
+    }
+
+    pub(super) fn bury_due(&mut self, now: Duration, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
+        for writer in self.lives.bury(now) {
+            self.for_each_channel(now, mesh, effects, |channel, events| {
+                channel.drop_writer(&writer, Exit::Timeout, events);
+            });
+        }
+    }
+
+    /// Sees that the owners of the regions that want a channel have this region's parts of it.
+    pub(super) fn feed_all(&mut self, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
+        let channels: Vec<ChannelName> = self.owned.keys().cloned().collect();
+        channels.iter().for_each(|channel| {
+            self.feed(mesh, channel, effects);
+        });
+    }
+
+    /// Tells everybody what they should have from here.
+    pub(super) fn tell_digests(&mut self, now: Duration, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
+        self.flush(now, mesh, effects);
+        let mut told = self.told_to_all(mesh);
+        let writer = self.local.writer().clone();
+        for node in self.reachable_peers() {
+            let hash = digest(told.remove(&node).unwrap_or_default().iter());
+            effects.push(Effect::Send { to: node, frame: PresenceFrame::Digest { life: writer.life, hash } });
+        }
+    }
+
+    /// The new owner says how things stand in the channels that it took over.
+    pub(super) fn speak(&mut self, now: Duration) {
+        self.owned.values_mut().for_each(|owned| owned.speak(now));
+    }
+
+    /// Whether a writer counts; sees to it that an earlier life of its node does not, and that a buried one knows.
+    fn admit(&mut self, now: Duration, mesh: &impl Mesh, writer: &Writer, effects: &mut Vec<Effect>) -> bool {
+        match self.lives.admit(now, writer) {
+            Admitted::Yes { earlier } => {
+                if let Some(earlier) = earlier {
+                    self.for_each_channel(now, mesh, effects, |channel, events| {
+                        channel.set_hidden(&earlier, true, events);
+                    });
+                }
+                true
+            }
+            Admitted::Buried if writer == self.local.writer() => {
+                let life = self.draw_life();
+                self.local.renew(life);
+                false
+            }
+            Admitted::Buried => {
+                effects.push(Effect::Send { to: writer.node.clone(), frame: PresenceFrame::Buried(writer.clone()) });
+                false
+            }
+            Admitted::Earlier | Admitted::Unknown => false,
+        }
+    }
+
+    fn for_each_channel(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        effects: &mut Vec<Effect>,
+        mut change: impl FnMut(&mut Channel, &mut Vec<Event>),
+    ) {
+        for (name, owned) in &mut self.owned {
+            let mut events = Vec::new();
+            change(&mut owned.channel, &mut events);
+            owned.tell(now, name, mesh.interval_above(name), events, effects);
+        }
+    }
+
+    fn tell_events(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        name: &ChannelName,
+        events: Vec<Event>,
+        effects: &mut Vec<Effect>,
+    ) {
+        // While views differ two nodes may take themselves for the owner; who knows that it is not is silent.
+        if self.owner_here(mesh.slot(name)).is_some_and(|owner| owner == self.local.writer().node)
+            && let Some(owned) = self.owned.get_mut(name)
+        {
+            owned.tell(now, name, mesh.interval_above(name), events, effects);
+        }
+    }
+
+    fn tell_superseded(&mut self, writer: Writer, frame: PresenceFrame, effects: &mut Vec<Effect>) {
+        if writer != *self.local.writer() {
+            effects.push(Effect::Send { to: writer.node, frame });
+        } else if let PresenceFrame::Superseded { channel, id, moves } = frame {
+            self.local.superseded(&id, moves, &channel);
+        }
+    }
+
+    /// Passes a change of this region on to the owners in the regions that want the channel.
+    fn pass_on(&mut self, mesh: &impl Mesh, change: &PartChange, effects: &mut Vec<Effect>) {
+        let fed_before = self.owned.get(&change.channel).map(|owned| owned.fed.clone()).unwrap_or_default();
+        let fed_now = self.feed(mesh, &change.channel, effects);
+        for (region, owner) in fed_now {
+            // Who was fed just now has the change within the whole part.
+            if fed_before.get(&region) == Some(&owner) {
+                effects.push(Effect::Send { to: owner, frame: PresenceFrame::Change(change.clone()) });
+            }
+        }
+    }
+
+    fn feed(
+        &mut self,
+        mesh: &impl Mesh,
+        name: &ChannelName,
+        effects: &mut Vec<Effect>,
+    ) -> BTreeMap<RegionName, NodeName> {
+        let slot = mesh.slot(name);
+        let wanting = mesh.wanting(name).into_iter().filter(|region| *region != self.region);
+        let fed: BTreeMap<RegionName, NodeName> =
+            wanting.filter_map(|region| self.owner_in(&region, slot).map(|owner| (region, owner))).collect();
+        let Some(owned) = self.owned.get_mut(name) else { return fed };
+        let before = std::mem::replace(&mut owned.fed, fed.clone());
+        for (_, owner) in fed.iter().filter(|(region, owner)| before.get(*region) != Some(*owner)) {
+            let ours = owned.channel.writers().filter(|(_, region, _)| **region == self.region);
+            let wholes = ours.filter_map(|(writer, _, _)| owned.channel.whole(name, writer));
+            effects.extend(wholes.map(|whole| Effect::Send { to: owner.clone(), frame: PresenceFrame::Change(whole) }));
+        }
+        fed
+    }
+
+    fn answer_ask(&mut self, from: &NodeName, channel: &ChannelName, writer: &Writer, effects: &mut Vec<Effect>) {
+        let whole = if writer == self.local.writer() {
+            Some(self.local.whole(channel))
+        } else {
+            self.owned.get(channel).and_then(|owned| owned.channel.whole(channel, writer))
+        };
+        if let Some(whole) = whole {
+            effects.push(Effect::Send { to: from.clone(), frame: PresenceFrame::Change(whole) });
+        }
+    }
+
+    fn answer_collect(&mut self, now: Duration, mesh: &impl Mesh, from: &NodeName, effects: &mut Vec<Effect>) {
+        self.flush(now, mesh, effects);
+        self.feed_all(mesh, effects);
+        let told = self.told_to_all(mesh).remove(from).unwrap_or_default();
+        for (channel, writer, _) in told {
+            self.answer_ask(from, &channel, &writer, effects);
+        }
+        effects.push(Effect::Send { to: from.clone(), frame: PresenceFrame::Collected });
+    }
+
+    fn take_collected(&mut self, now: Duration, mesh: &impl Mesh, from: &NodeName, effects: &mut Vec<Effect>) {
+        self.feeds.heard.insert(from.clone(), now);
+        if let Some(collecting) = &mut self.feeds.collecting {
+            collecting.waiting.remove(from);
+        }
+        for (name, writer) in self.feeds.unconfirmed.remove(from).unwrap_or_default() {
+            let mut events = Vec::new();
+            if let Some(owned) = self.owned.get_mut(&name) {
+                owned.channel.drop_writer(&writer, Exit::Left, &mut events);
+            }
+            self.tell_events(now, mesh, &name, events, effects);
+        }
+    }
+
+    fn compare_digest(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        from: &NodeName,
+        hash: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let have = self.had_from(mesh, from);
+        if digest(have.iter()) == hash {
+            self.feeds.heard.insert(from.clone(), now);
+        } else {
+            self.ask_all(from, have, effects);
+        }
+    }
+
+    fn ask_all(&mut self, from: &NodeName, have: BTreeSet<Told>, effects: &mut Vec<Effect>) {
+        let unconfirmed = have.into_iter().map(|(channel, writer, _)| (channel, writer)).collect();
+        self.feeds.unconfirmed.insert(from.clone(), unconfirmed);
+        effects.push(Effect::Send { to: from.clone(), frame: PresenceFrame::Collect });
+    }
+
+    /// Asks everybody in reach for what the new owner of a slot should know.
+    fn collect(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let waiting = self.reachable_peers();
+        if waiting.is_empty() {
+            return;
+        }
+        effects.extend(waiting.iter().map(|node| Effect::Send { to: node.clone(), frame: PresenceFrame::Collect }));
+        self.feeds.collecting = Some(Collecting { until: now + COLLECT_FOR, waiting });
+    }
+
+    /// What each node should have from this one: of its own sessions the owners in this region, of the channels that
+    /// it owns the owners in the regions that want them.
+    fn told_to_all(&self, mesh: &impl Mesh) -> BTreeMap<NodeName, BTreeSet<Told>> {
+        let mut told: BTreeMap<NodeName, BTreeSet<Told>> = BTreeMap::new();
+        for (channel, op) in self.local.channels() {
+            if let Some(owner) = self.owner_here(mesh.slot(channel)) {
+                told.entry(owner).or_default().insert((channel.clone(), self.local.writer().clone(), op));
+            }
+        }
+        for (channel, owned) in &self.owned {
+            for owner in owned.fed.values() {
+                let ours = owned.channel.writers().filter(|(_, region, _)| **region == self.region);
+                let ours = ours.map(|(writer, _, op)| (channel.clone(), writer.clone(), op));
+                told.entry(owner.clone()).or_default().extend(ours);
+            }
+        }
+        told
+    }
+
+    /// What this node has from another that [`told_to_all`](Self::told_to_all) there should count.
+    fn had_from(&self, mesh: &impl Mesh, from: &NodeName) -> BTreeSet<Told> {
+        let mut had = BTreeSet::new();
+        for (channel, owned) in &self.owned {
+            for (writer, region, op) in owned.channel.writers() {
+                let is_from = if *region == self.region {
+                    writer.node == *from && self.lives.current(from) == Some(writer.life)
+                } else {
+                    self.owner_in(region, mesh.slot(channel)).as_ref() == Some(from)
+                };
+                if is_from {
+                    had.insert((channel.clone(), writer.clone(), op));
+                }
+            }
+        }
+        had
+    }
+
+    fn reachable_peers(&self) -> BTreeSet<NodeName> {
+        let view = self.routes.view();
+        let is_reachable =
+            |name: &NodeName| view.find(name.as_str()).is_some_and(|member| self.routes.is_reachable(member));
+        let others = view.members().iter().map(|member| &member.name).filter(|name| **name != self.local.writer().node);
+        others.filter(|name| is_reachable(name)).cloned().collect()
+    }
+}
+
+/// A copy of a part: the channel, the writer, the op.
+type Told = (ChannelName, Writer, u64);
+
+fn digest<'a>(told: impl Iterator<Item = &'a Told>) -> u64 {
+    // The order does not matter, so that each side may walk its own way.
+    told.map(|(channel, writer, op)| {
+        let life = writer.life.0.to_be_bytes();
+        DIGEST_KEY.derive(&[channel.as_str().as_bytes(), writer.node.as_str().as_bytes(), &life, &op.to_be_bytes()])
+    })
+    .fold(0, u64::wrapping_add)
+}

@@ -1,0 +1,183 @@
+//! Who is on a channel, in checked types: what nodes tell each other of it, and what clients read.
+//!
+//! A *writer* is one run of one node; it alone writes what its own clients do. A *part* is what one writer says of one
+//! channel, and a [`PartChange`] brings a copy of a part from one op to a later one. Merging is `core::presence`'s.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::ids::{Instance, Life};
+use crate::names::{ChannelName, ClientId, NodeName};
+
+/// Longest state of an occupant, in bytes of JSON.
+pub const STATE_BYTES_MAX: usize = 1024;
+
+/// A client's stay on channels, kept over reconnects and moves to other nodes. The client id comes from the token, so
+/// nobody can speak for another client.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PresenceId {
+    /// The token's client id.
+    pub client: ClientId,
+    /// The run of the client's SDK.
+    pub instance: Instance,
+}
+
+/// One run of one node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Writer {
+    /// The node.
+    pub node: NodeName,
+    /// Its run.
+    pub life: Life,
+}
+
+/// What a client says of itself on a channel: JSON of at most [`STATE_BYTES_MAX`] bytes, or nothing.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PresenceState(Option<Arc<str>>);
+
+/// Why a text is no state. The text is not echoed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Longer than the limit.
+    #[error("a presence state has at most {STATE_BYTES_MAX} bytes of JSON")]
+    TooLong,
+    /// Not JSON.
+    #[error("a presence state is a JSON value")]
+    NotJson,
+}
+
+impl PresenceState {
+    /// Checks a text; the empty one is the state of who said nothing.
+    ///
+    /// # Errors
+    /// Too long, or not one JSON value.
+    pub fn parse(text: &str) -> Result<Self, StateError> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        if text.len() > STATE_BYTES_MAX {
+            return Err(StateError::TooLong);
+        }
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|_| StateError::NotJson)?;
+        Ok(Self(Some(text.into())))
+    }
+
+    /// The JSON; `None` of who said nothing.
+    #[must_use]
+    pub fn json(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl fmt::Debug for PresenceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.json().unwrap_or("-"))
+    }
+}
+
+/// Orders the states that a client set on different nodes: microseconds since the epoch, never smaller than what was
+/// seen before and never far ahead of the wall clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(pub u64);
+
+/// One stay on one channel, as the writer that has the session tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occupant {
+    /// Grows each time that the client connects: of two writers that both list a stay, the greater one has it.
+    pub moves: u32,
+    /// When the stay began, in microseconds since the epoch; kept over moves.
+    pub since_us: u64,
+    /// Orders `state` among the stays of the client.
+    pub stamp: Stamp,
+    /// What the client says of itself.
+    pub state: PresenceState,
+}
+
+/// How a stay ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Exit {
+    /// The client left, or closed its connection.
+    Left,
+    /// The connection was lost, and the client did not come back in time.
+    Timeout,
+    /// The client goes on at another node: no event.
+    Moved,
+}
+
+/// Brings a copy of a part from op `from` to op `to`. What happened in between is collapsed: each stay that was touched
+/// appears once, as it is at `to`. So it applies to every copy whose op is in `from..to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartChange {
+    /// Whose part.
+    pub writer: Writer,
+    /// Of which channel.
+    pub channel: ChannelName,
+    /// The op that a copy needs at least; without meaning when `whole`.
+    pub from: u64,
+    /// The op of a copy afterwards. Ops grow within a life.
+    pub to: u64,
+    /// `present` is everybody: it replaces what a copy has.
+    pub whole: bool,
+    /// Stays that ever began here.
+    pub joins: u64,
+    /// Stays that ever ended here.
+    pub leaves: u64,
+    /// Stays that began or changed, as they are now.
+    pub present: Vec<(PresenceId, Occupant)>,
+    /// Stays that ended.
+    pub gone: Vec<(PresenceId, Exit)>,
+}
+
+/// What nodes tell each other of presence: a node tells the owner of a channel in its region, and that owner tells the
+/// owners in the regions that want it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresenceFrame {
+    /// News of a part.
+    Change(PartChange),
+    /// A change before one that arrived is missing: send the whole part.
+    Ask {
+        /// Of which channel.
+        channel: ChannelName,
+        /// Whose part.
+        writer: Writer,
+    },
+    /// The sender owns channels of which it knows nothing: tell it everything, then `Collected`.
+    Collect,
+    /// Everything was told that the sender has for the receiver.
+    Collected,
+    /// What the receiver should have from the sender by now. Where it has something else, it answers `Collect`, and what
+    /// is not told before the `Collected` that follows is no more.
+    Digest {
+        /// The life under which the sender writes.
+        life: Life,
+        /// A hash over what it has told.
+        hash: u64,
+    },
+    /// A copy lists a stay that went on to another node.
+    Superseded {
+        /// On which channel.
+        channel: ChannelName,
+        /// Which stay.
+        id: PresenceId,
+        /// The moves of the newest.
+        moves: u32,
+    },
+    /// The writer was given up for dead, and its stays were ended: it must go on under another life.
+    Buried(Writer),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_json_within_its_limit_or_nothing() {
+        assert_eq!(PresenceState::parse("").unwrap().json(), None);
+        assert_eq!(PresenceState::parse(r#"{"typing":true}"#).unwrap().json(), Some(r#"{"typing":true}"#));
+        assert_eq!(PresenceState::parse("{"), Err(StateError::NotJson));
+        assert_eq!(PresenceState::parse("1 2"), Err(StateError::NotJson));
+        let longest = format!("\"{}\"", "a".repeat(STATE_BYTES_MAX - 2));
+        assert!(PresenceState::parse(&longest).is_ok());
+        assert_eq!(PresenceState::parse(&format!(" {longest}")), Err(StateError::TooLong));
+    }
+}
