@@ -50,6 +50,26 @@ impl Exchange {
         exchange
     }
 
+    /// Publishes so many messages on every channel, as fast as they are taken: nodes keep the recent ones of each, up to a bound.
+    ///
+    /// # Panics
+    /// When a message is refused for good.
+    pub async fn fill(&self, messages: usize) {
+        let mut filling = JoinSet::new();
+        for (index, voice) in self.voices.iter().enumerate() {
+            let client = voice.client.clone();
+            filling.spawn(async move {
+                for lane in (0..messages).flat_map(|_| 0..LANES) {
+                    let ack = client.publish_pipelined(channel(index, lane), LONG_AGO).await;
+                    drop(ack.expect("a client never ends by itself"));
+                }
+            });
+        }
+        while let Some(filled) = filling.join_next().await {
+            filled.expect("no panic");
+        }
+    }
+
     /// Waits until every region has heard, from every other one, messages published from now on, but not longer than `patience`.
     pub async fn heard_after(&self, patience: Duration) -> Vec<Heard> {
         let mut missing = self.ear.listen_from_now();
@@ -108,13 +128,17 @@ async fn speak(client: Client, index: usize, ear: Arc<Ear>) {
         ticks.tick().await;
         for lane in 0..LANES {
             let now_us = ear.now().as_micros();
-            let publish = client.publish_pipelined(format!("{PREFIX}.{index}.{lane}"), now_us.to_string());
+            let publish = client.publish_pipelined(channel(index, lane), now_us.to_string());
             // Without a session a message would wait, and its stamp be old; the next one is at hand.
             if let Ok(Err(err)) = tokio::time::timeout(EVERY, publish).await {
                 panic!("the client in region {index} has ended: {err}");
             }
         }
     }
+}
+
+fn channel(region: usize, lane: usize) -> String {
+    format!("{PREFIX}.{region}.{lane}")
 }
 
 async fn listen(mut subscription: Subscription, index: usize, ear: Arc<Ear>) {
@@ -209,6 +233,8 @@ impl Firsts {
 }
 
 const PREFIX: &str = "live.exchange";
+/// A stamp that is before every moment, and as long as the others.
+const LONG_AGO: &str = "00000000";
 const EVERY: Duration = Duration::from_millis(50);
 /// Channels of each region: enough that in a region of two nodes both own some of them.
 const LANES: usize = 4;
