@@ -181,9 +181,19 @@ impl Mesh {
         found
     }
 
-    /// Ends the run: what the invariants say of it, and what the story itself has found.
-    pub(crate) async fn outcome(mut self, found: Vec<String>) -> Outcome {
-        let mut violations = self.violations(SETTLE).await;
+    /// Whatever is wrong, the invariants hold from now on.
+    pub(crate) fn no_excuse(&self) {
+        self.history.note(Event::NoExcuse);
+    }
+
+    /// Ends the run: what the invariants say of it, with the usual time to settle, and what the story itself has found.
+    pub(crate) async fn outcome(self, found: Vec<String>) -> Outcome {
+        self.outcome_settled_in(SETTLE, found).await
+    }
+
+    /// The same with another time to settle.
+    pub(crate) async fn outcome_settled_in(mut self, settle: Duration, found: Vec<String>) -> Outcome {
+        let mut violations = self.violations(settle).await;
         violations.extend(found);
         let digest = (self.net.digest(), self.history.digest());
         Outcome { violations, records: self.history.records(), digest }

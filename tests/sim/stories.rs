@@ -13,7 +13,7 @@ use crate::runs::{Outcome, Scenario, over_seeds, play};
 
 #[test]
 fn a_node_that_crashes_is_replaced_and_comes_back() {
-    let test = "a_node_that_crashes_is_replaced_and_comes_back";
+    let test = "stories::a_node_that_crashes_is_replaced_and_comes_back";
     over_seeds(Scenario { test, play: play!(each_node_crashes) }, 3);
 }
 
@@ -33,7 +33,7 @@ async fn each_node_crashes(seed: u64) -> Outcome {
 
 #[test]
 fn a_node_that_nobody_hears_is_left_alone() {
-    over_seeds(Scenario { test: "a_node_that_nobody_hears_is_left_alone", play: play!(a_mute_node) }, 3);
+    over_seeds(Scenario { test: "stories::a_node_that_nobody_hears_is_left_alone", play: play!(a_mute_node) }, 3);
 }
 
 /// The only node of a region hears everybody, and nobody hears it: its clients go elsewhere, and come to no harm.
@@ -55,7 +55,7 @@ async fn a_mute_node(seed: u64) -> Outcome {
 
 #[test]
 fn a_region_that_is_split_off_works_alone() {
-    over_seeds(Scenario { test: "a_region_that_is_split_off_works_alone", play: play!(a_split_region) }, 3);
+    over_seeds(Scenario { test: "stories::a_region_that_is_split_off_works_alone", play: play!(a_split_region) }, 3);
 }
 
 /// While iad is cut from the world, its two nodes serve its two clients; when it is back, everybody hears everybody.
@@ -86,7 +86,7 @@ async fn a_split_region(seed: u64) -> Outcome {
 
 #[test]
 fn a_node_that_comes_and_goes_moves_the_ring_less_each_time() {
-    let test = "a_node_that_comes_and_goes_moves_the_ring_less_each_time";
+    let test = "stories::a_node_that_comes_and_goes_moves_the_ring_less_each_time";
     over_seeds(Scenario { test, play: play!(a_flapping_node) }, 3);
 }
 
@@ -127,7 +127,10 @@ async fn watch_ring(mesh: &Mesh, views: &mut Vec<farwire_wire::ViewDigest>, seco
 
 #[test]
 fn a_client_whose_node_crashes_goes_on_at_another() {
-    over_seeds(Scenario { test: "a_client_whose_node_crashes_goes_on_at_another", play: play!(a_client_moves) }, 10);
+    over_seeds(
+        Scenario { test: "stories::a_client_whose_node_crashes_goes_on_at_another", play: play!(a_client_moves) },
+        10,
+    );
 }
 
 /// The client's node is gone for good: its subscription goes on at the region's other node within 8 s.
@@ -150,7 +153,7 @@ async fn a_client_moves(seed: u64) -> Outcome {
 
 #[test]
 fn a_subscriber_that_does_not_read_is_told_how_much_it_missed() {
-    let test = "a_subscriber_that_does_not_read_is_told_how_much_it_missed";
+    let test = "stories::a_subscriber_that_does_not_read_is_told_how_much_it_missed";
     over_seeds(Scenario { test, play: play!(a_slow_reader) }, 2);
 }
 

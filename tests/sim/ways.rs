@@ -1,19 +1,15 @@
-//! Ways around what is broken: nodes that die, links that are cut, and what comes back. Each story says itself from when on
-//! there is no excuse, whatever is broken then.
+//! Ways around what is broken: nodes that die, links that are cut, and what comes back. Each story says what the mesh must
+//! do *during* the fault, which is no excuse from a few seconds after its beginning on.
 
 use std::time::Duration;
 
 use farwire_sim::faults::Fault;
-use farwire_sim::history::{Event, Record};
-use farwire_sim::invariants::{self, Terms};
 use farwire_sim::net::Weather;
 
 use crate::client::{Publishes, Wants};
 use crate::mesh::Mesh;
 use crate::runs::{Outcome, Scenario, over_seeds, play};
 
-/// What stands in the history until there is no excuse any more.
-const EXCUSE: &str = "the story has not begun";
 /// Who takes over for a node that died has done so by then, for everybody.
 const TAKEN_OVER: Duration = Duration::from_secs(3);
 
@@ -21,38 +17,18 @@ const TAKEN_OVER: Duration = Duration::from_secs(3);
 async fn crowd(seed: u64) -> Mesh {
     let mut mesh = Mesh::start(seed).await;
     let names = [("fra-a", "fra"), ("fra-b", "fra"), ("iad-a", "iad"), ("iad-b", "iad"), ("sin-a", "sin")];
+    let publishes = Publishes { every: Duration::from_millis(100), bytes: 0 };
     let all: Vec<_> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
     for (name, region) in names {
-        let publishes = Publishes { every: Duration::from_millis(100), bytes: 0 };
         mesh.client(name, region, Wants::Those(all.clone()), Some(publishes)).await;
     }
     mesh.client("fra-c", "fra", Wants::Everything, None).await;
-    mesh.history.note(Event::Fault { what: EXCUSE.to_owned(), way_around: false });
     mesh.pass(12.0).await;
     mesh
 }
 
-/// Judges what happened from `settle` after the end of the excuse on, and until then only what must always hold.
-async fn outcome(mesh: Mesh, settle: Duration, more: Vec<String>) -> Outcome {
-    let (records, end) = (mesh.history.records(), mesh.history.now());
-    let told = records.iter().filter(|record| match &record.event {
-        Event::Begun => false,
-        Event::Fault { what, .. } | Event::Mended(what) => what == EXCUSE,
-        _ => true,
-    });
-    let told: Vec<Record> = told.cloned().collect();
-    let mut violations = invariants::violations(&told, &Terms { settle, within: Duration::from_secs(3), end });
-    violations.extend(more);
-    mesh.outcome(violations).await
-}
-
 fn cut(a: &str, b: &str) -> Fault {
     Fault::Cut(a.to_owned(), b.to_owned())
-}
-
-/// Nothing that happens from now on is an excuse.
-fn no_excuse(mesh: &Mesh) {
-    mesh.history.note(Event::Mended(EXCUSE.to_owned()));
 }
 
 /// The node of its region that none of the clients is on, or which has the fewest of them.
@@ -70,10 +46,10 @@ fn a_dead_nodes_channels_are_taken_over_within_three_seconds() {
         let dies = free.or_else(|| idle_node(&mesh, "fra", &["fra-a", "fra-b", "fra-c"]));
         if let Some(dies) = dies {
             mesh.begin(Fault::Crash(dies));
-            no_excuse(&mesh);
+            mesh.no_excuse();
             mesh.pass(12.0).await;
         }
-        outcome(mesh, TAKEN_OVER, Vec::new()).await
+        mesh.outcome_settled_in(TAKEN_OVER, Vec::new()).await
     }
     let test = "ways::a_dead_nodes_channels_are_taken_over_within_three_seconds";
     over_seeds(Scenario { test, play: play!(story) }, 6);
@@ -92,9 +68,9 @@ fn nodes_that_cannot_see_each_other_exchange_messages_through_one_that_sees_both
         for fault in &cuts[usize::try_from(seed).unwrap() % cuts.len()] {
             mesh.begin(fault.clone());
         }
-        no_excuse(&mesh);
+        mesh.no_excuse();
         mesh.pass(20.0).await;
-        outcome(mesh, TAKEN_OVER, Vec::new()).await
+        mesh.outcome_settled_in(TAKEN_OVER, Vec::new()).await
     }
     let test = "ways::nodes_that_cannot_see_each_other_exchange_messages_through_one_that_sees_both";
     over_seeds(Scenario { test, play: play!(story) }, 6);
@@ -106,9 +82,9 @@ fn a_link_that_carries_one_way_only_is_routed_around() {
         let mut mesh = crowd(seed).await;
         let (from, to) = if seed.is_multiple_of(2) { ("fra-1", "fra-2") } else { ("iad-2", "fra-1") };
         mesh.begin(Fault::OneWay(from.to_owned(), to.to_owned()));
-        no_excuse(&mesh);
+        mesh.no_excuse();
         mesh.pass(20.0).await;
-        outcome(mesh, TAKEN_OVER, Vec::new()).await
+        mesh.outcome_settled_in(TAKEN_OVER, Vec::new()).await
     }
     let test = "ways::a_link_that_carries_one_way_only_is_routed_around";
     over_seeds(Scenario { test, play: play!(story) }, 4);
@@ -125,11 +101,11 @@ fn a_healed_link_is_used_again_within_two_seconds() {
         let is_linked = |mesh: &Mesh| mesh.sight("fra-1").linked.iter().any(|node| node.as_str() == "iad-1");
         assert!(!is_linked(&mesh), "the cut was noticed");
         mesh.end(&fault);
-        no_excuse(&mesh);
+        mesh.no_excuse();
         mesh.pass(2.0).await;
         let late = (!is_linked(&mesh)).then(|| "late: fra-1 and iad-1 have no link 2 s after the heal".to_owned());
         mesh.pass(10.0).await;
-        outcome(mesh, Duration::ZERO, late.into_iter().collect()).await
+        mesh.outcome_settled_in(Duration::ZERO, late.into_iter().collect()).await
     }
     let test = "ways::a_healed_link_is_used_again_within_two_seconds";
     over_seeds(Scenario { test, play: play!(story) }, 8);
@@ -142,16 +118,16 @@ fn nothing_is_lost_when_a_node_comes_back_and_takes_its_share() {
         let Some(node) = idle_node(&mesh, "fra", &["fra-a", "fra-b", "fra-c"])
             .or_else(|| idle_node(&mesh, "iad", &["iad-a", "iad-b"]))
         else {
-            return outcome(mesh, TAKEN_OVER, Vec::new()).await;
+            return mesh.outcome_settled_in(TAKEN_OVER, Vec::new()).await;
         };
         let fault = Fault::Crash(node);
         mesh.begin(fault.clone());
         mesh.pass(6.0).await;
-        no_excuse(&mesh);
+        mesh.no_excuse();
         mesh.pass(2.0).await;
         mesh.end(&fault);
         mesh.pass(20.0).await;
-        outcome(mesh, Duration::ZERO, Vec::new()).await
+        mesh.outcome_settled_in(Duration::ZERO, Vec::new()).await
     }
     let test = "ways::nothing_is_lost_when_a_node_comes_back_and_takes_its_share";
     over_seeds(Scenario { test, play: play!(story) }, 6);
@@ -174,11 +150,11 @@ fn a_node_that_most_peers_lose_again_and_again_rests_longer_each_time() {
             }
             rests.push(rested);
         }
-        no_excuse(&mesh);
+        mesh.no_excuse();
         mesh.pass(10.0).await;
         let grows = rests.windows(2).all(|pair| pair[1] > 1.5 * pair[0] && pair[0] > 1.0);
         let wrong = (!grows).then(|| format!("rests: {rests:?} s"));
-        outcome(mesh, Duration::ZERO, wrong.into_iter().collect()).await
+        mesh.outcome_settled_in(Duration::ZERO, wrong.into_iter().collect()).await
     }
     let test = "ways::a_node_that_most_peers_lose_again_and_again_rests_longer_each_time";
     over_seeds(Scenario { test, play: play!(story) }, 2);
@@ -206,9 +182,7 @@ fn three_percent_of_loss_and_short_outages_silence_no_link() {
             }
         }
         mesh.end(&storm);
-        no_excuse(&mesh);
-        mesh.pass(10.0).await;
-        outcome(mesh, TAKEN_OVER, wrong).await
+        mesh.outcome_settled_in(TAKEN_OVER, wrong).await
     }
     let test = "ways::three_percent_of_loss_and_short_outages_silence_no_link";
     over_seeds(Scenario { test, play: play!(story) }, 4);

@@ -73,6 +73,8 @@ pub enum Event {
     },
     /// This is over.
     Mended(String),
+    /// Whatever is wrong, the invariants hold from now on.
+    NoExcuse,
 }
 
 /// An event with the time since the start of the run.
@@ -135,19 +137,24 @@ impl History {
 pub fn quiet(records: &[Record], settle: Duration, end: Duration) -> Vec<Range<Duration>> {
     let mut quiet = Vec::new();
     let mut wrong: Vec<(&str, bool)> = Vec::new();
-    let mut works_since = None;
+    let (mut begun, mut works_since) = (false, None);
     for Record { at, event } in records {
         match event {
-            Event::Begun => {}
+            Event::Begun => begun = true,
             Event::Fault { what, way_around } => wrong.push((what, *way_around)),
-            Event::Mended(what) => {
-                let place = wrong.iter().position(|(other, _)| other == what);
-                place.map(|place| wrong.remove(place));
+            Event::Mended(what) => match wrong.iter().position(|(other, _)| other == what) {
+                Some(place) => _ = wrong.remove(place),
+                // It was no excuse, so its end is none.
+                None => continue,
+            },
+            Event::NoExcuse => {
+                begun = true;
+                wrong.clear();
             }
             _ => continue,
         }
         quiet.extend(works_since.take().map(|since| since + settle..*at));
-        works_since = matches!(wrong.as_slice(), [] | [(_, true)]).then_some(*at);
+        works_since = (begun && matches!(wrong.as_slice(), [] | [(_, true)])).then_some(*at);
     }
     quiet.extend(works_since.map(|since| since + settle..end));
     quiet.retain(|period| !period.is_empty());
@@ -176,6 +183,7 @@ impl fmt::Display for Event {
             Self::Begun => write!(f, "--- begun"),
             Self::Fault { what, .. } => write!(f, "--- {what}"),
             Self::Mended(what) => write!(f, "--- over: {what}"),
+            Self::NoExcuse => write!(f, "--- no excuse from now on"),
         }
     }
 }
@@ -227,5 +235,13 @@ mod tests {
         let crashes = [(1, Event::Begun), (10, fault("crash a")), (30, fault("crash b")), (45, mended("crash a"))];
         assert_eq!(quiet_seconds(&crashes), [9..10, 18..30, 53..60]);
         assert_eq!(quiet_seconds(&[(1, Event::Begun), (5, fault("storm"))]), [] as [Range<u64>; 0]);
+    }
+
+    #[test]
+    fn what_is_no_excuse_is_none_when_it_ends() {
+        let storm = fault("storm");
+        let events =
+            [(1, storm.clone()), (2, mended("storm")), (20, storm), (21, Event::NoExcuse), (30, mended("storm"))];
+        assert_eq!(quiet_seconds(&events), [29..60]);
     }
 }
