@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use farwire_transport::endpoint::Dialer;
 use farwire_transport::{Closed, Connection, FrameReader, FrameWriter, Socket, tls};
 use farwire_wire::Instance;
@@ -76,6 +77,14 @@ impl RawClient {
         }
         self.requests.write_batch(&mut frames).await.unwrap();
         first
+    }
+
+    /// Writes bytes that need not be a frame.
+    ///
+    /// # Panics
+    /// When the session has ended.
+    pub async fn write(&mut self, bytes: Bytes) {
+        self.requests.write_raw(bytes).await.unwrap();
     }
 
     /// The next frame of the node; `None` once it has finished the stream.
