@@ -1,5 +1,7 @@
 //! The binary as its users run it: real processes, a real mesh.
 
+#![allow(clippy::panic, reason = "a test that cannot go on fails")]
+
 mod clients;
 mod mesh;
 mod operators;

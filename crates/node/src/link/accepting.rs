@@ -20,7 +20,8 @@ const CONNECTIONS_MAX: usize = 4 * farwire_wire::limits::MEMBERS_MAX;
 /// Handshakes under way at a time.
 const HANDSHAKES_MAX: usize = 512;
 /// Handshakes in a second, and at once: enough for all members to come back together, with both of their connections.
-const PER_SECOND: u32 = 2 * farwire_wire::limits::MEMBERS_MAX as u32;
+const PER_SECOND: u32 = 512;
+const _: () = assert!(PER_SECOND as usize >= 2 * farwire_wire::limits::MEMBERS_MAX);
 /// The same of one network, which may be a whole region.
 const PER_SECOND_OF_NETWORK: u32 = 100;
 
