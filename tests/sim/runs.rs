@@ -11,6 +11,7 @@ use std::sync::{Mutex, Once};
 use std::time::Instant;
 
 use farwire_sim::history::{self, Record};
+use farwire_sim::net::Packet;
 
 /// What a run leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +20,8 @@ pub(crate) struct Outcome {
     pub(crate) violations: Vec<String>,
     /// What happened.
     pub(crate) records: Vec<Record>,
-    /// Digests of all packets and events.
-    pub(crate) digest: (u64, u64),
+    /// Every packet.
+    pub(crate) packets: Vec<Packet>,
 }
 
 /// A scenario by its name.
@@ -69,7 +70,7 @@ pub(crate) fn play_one(scenario: Scenario, seed: u64) -> Outcome {
     let played = std::panic::catch_unwind(AssertUnwindSafe(|| (scenario.play)(seed)));
     let panics = PANICS.take();
     let mut outcome =
-        played.unwrap_or_else(|_| Outcome { violations: Vec::new(), records: Vec::new(), digest: (0, 0) });
+        played.unwrap_or_else(|_| Outcome { violations: Vec::new(), records: Vec::new(), packets: Vec::new() });
     outcome.violations.extend(panics);
     outcome
 }

@@ -2,7 +2,6 @@
 //! with its virtual time. Records, and judges nothing: that is what [`invariants`](crate::invariants) do.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -116,14 +115,6 @@ impl History {
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         self.lock().clone()
-    }
-
-    /// A digest of everything so far.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.lock().hash(&mut hasher);
-        hasher.finish()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Record>> {

@@ -1,18 +1,17 @@
 //! The switch: carries packets between sockets in memory, with a delay and a [`Weather`] for each direction between two
 //! hosts. Hosts are IP addresses; the second byte of an address is the region it stands in.
 //!
-//! Invariants: a packet's fate depends on the seed, its link and how many packets the link carried before, so that
-//! weather on one link changes nothing on another. Packets of one link keep their order, unless its weather says
-//! otherwise; those of different links that arrive in one millisecond do so in the order of the links, whoever sent
-//! first: tokio wakes who waits for the same change in random order. Faults lose packets and never raise errors. A link
-//! that is cut loses what is under way too.
+//! Invariants: a packet's fate depends on the seed, its link, the time and its size, so that weather on one link changes
+//! nothing on another, and the order within a millisecond changes nothing at all: tokio wakes who waits for the same
+//! change in random order. Packets of one link keep their order, unless its weather says otherwise; those of different
+//! links that arrive in one millisecond do so in the order of the links. Faults lose packets and never raise errors. A
+//! link that is cut loses what is under way too.
 
 mod link;
 mod socket;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,6 +49,21 @@ pub struct Counts {
     pub cut: u64,
 }
 
+/// A packet that was handed in, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Packet {
+    /// When.
+    pub at: Duration,
+    /// From which socket.
+    pub from: SocketAddr,
+    /// To which.
+    pub to: SocketAddr,
+    /// Its size.
+    pub bytes: usize,
+    /// What became of it.
+    pub fate: Fate,
+}
+
 /// The network.
 #[derive(Debug)]
 pub struct Net {
@@ -67,6 +81,7 @@ struct State {
     flights: BinaryHeap<Reverse<Flight>>,
     opened: u64,
     counts: Counts,
+    packets: Vec<Packet>,
 }
 
 /// A packet under way, ordered by arrival, then by link.
@@ -92,6 +107,7 @@ impl Net {
             flights: BinaryHeap::new(),
             opened: 0,
             counts: Counts::default(),
+            packets: Vec::new(),
         };
         let net = Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), begun: Instant::now() });
         drop(tokio::spawn(net.clone().carry()));
@@ -135,12 +151,12 @@ impl Net {
         self.lock().counts
     }
 
-    /// A digest of the time, size and fate of every packet so far, link by link.
+    /// Every packet so far, in the order of time, sockets and size.
     #[must_use]
-    pub fn digest(&self) -> u64 {
-        let mut digest = DefaultHasher::new();
-        self.lock().links.iter().for_each(|(ends, link)| (ends, link.trace.finish()).hash(&mut digest));
-        digest.finish()
+    pub fn packets(&self) -> Vec<Packet> {
+        let mut packets = self.lock().packets.clone();
+        packets.sort_unstable();
+        packets
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -188,8 +204,8 @@ impl State {
             return false;
         }
         let link = self.link(from.ip(), to.ip());
-        let (count, fate) = (link.carried, link.fate(now));
-        (now - begun, from, to, packet.len(), fate).hash(&mut link.trace);
+        let (count, fate) = (link.carried, link.fate(now - begun, packet.len()));
+        self.packets.push(Packet { at: now - begun, from, to, bytes: packet.len(), fate });
         match fate {
             Fate::Cut => self.counts.cut += 1,
             Fate::Lost => self.counts.lost += 1,

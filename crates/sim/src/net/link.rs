@@ -1,12 +1,12 @@
-//! One direction between two hosts: its delay, its weather, and the random numbers of its own that decide about packets.
+//! One direction between two hosts: its delay, its weather, and what they do to a packet.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::Instant;
 
 /// Up to how much later than its link's delay a packet arrives in fine weather. Whole milliseconds, as tokio's timers.
 const JITTER: Duration = Duration::from_millis(2);
@@ -53,37 +53,60 @@ impl Weather {
 }
 
 /// What becomes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Fate {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fate {
+    /// The link is cut.
     Cut,
+    /// The weather took it.
     Lost,
-    Arrives { after: Duration, copies: u32 },
+    /// It arrives.
+    Arrives {
+        /// How long it takes.
+        after: Duration,
+        /// How often it comes.
+        copies: u32,
+    },
 }
 
+/// A link. What it does to a packet depends on its own seed, the time and the packet's size, and not on what else was sent
+/// in the same millisecond: in which order is a matter of chance where two connections share a link.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) weather: Weather,
     /// How many packets were handed in.
     pub(super) carried: u64,
-    /// What was hashed of them.
-    pub(super) trace: DefaultHasher,
     delay: Duration,
-    rng: StdRng,
-    last_arrival: Option<Instant>,
+    seed: u64,
+    last_arrival: Duration,
+    now: Duration,
+    /// How many packets of each size were handed in just now.
+    just_now: BTreeMap<usize, u64>,
 }
 
 impl Link {
     pub(super) fn new(seed: u64, from: IpAddr, to: IpAddr, delay: Duration) -> Self {
-        let mut own = DefaultHasher::new();
-        (seed, from, to).hash(&mut own);
-        let rng = StdRng::seed_from_u64(own.finish());
-        Self { weather: Weather::default(), carried: 0, trace: DefaultHasher::new(), delay, rng, last_arrival: None }
+        Self {
+            weather: Weather::default(),
+            carried: 0,
+            delay,
+            seed: digest((seed, from, to)),
+            last_arrival: Duration::ZERO,
+            now: Duration::ZERO,
+            just_now: BTreeMap::new(),
+        }
     }
 
-    /// Decides about the next packet. Draws as many numbers whatever the weather: a change of it leaves the later ones as they are.
-    pub(super) fn fate(&mut self, now: Instant) -> Fate {
+    /// Decides about a packet of this size. Time counts from the start of the run.
+    pub(super) fn fate(&mut self, now: Duration, bytes: usize) -> Fate {
         self.carried += 1;
-        let [lost, doubled, jitter, shuffled] = self.rng.random::<[f64; 4]>();
+        if self.now != now {
+            self.now = now;
+            self.just_now.clear();
+        }
+        let alike = self.just_now.entry(bytes).or_default();
+        *alike += 1;
+        let mut own = StdRng::seed_from_u64(digest((self.seed, now, bytes, *alike)));
+        let [lost, doubled, shuffled] = own.random::<[f64; 3]>();
         let Weather { cut, loss, doubled: share_doubled, slower, shuffled: shuffle } = self.weather;
         if cut {
             return Fate::Cut;
@@ -91,12 +114,18 @@ impl Link {
         if lost < loss {
             return Fate::Lost;
         }
+        let jitter: f64 = StdRng::seed_from_u64(digest((self.seed, now))).random();
         let in_order = now + self.delay + slower + whole_millis(JITTER.mul_f64(jitter));
-        let in_order = self.last_arrival.map_or(in_order, |last| last.max(in_order));
-        self.last_arrival = Some(in_order);
-        let at = in_order + whole_millis(shuffle.mul_f64(shuffled));
+        self.last_arrival = in_order.max(self.last_arrival);
+        let at = self.last_arrival + whole_millis(shuffle.mul_f64(shuffled));
         Fate::Arrives { after: at - now, copies: 1 + u32::from(doubled < share_doubled) }
     }
+}
+
+fn digest(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn whole_millis(time: Duration) -> Duration {
