@@ -10,7 +10,9 @@ fn the_same_seed_twice_gives_the_same_packets_and_the_same_history() {
     // One with faults one by one, and two with many at once.
     for seed in 0..12 {
         let [first, second] = [(); 2].map(|()| play_one(MIXED, seed));
-        if std::env::var_os("PACKETS").is_some() { same(seed, &first.packets, &second.packets); }
+        if std::env::var_os("PACKETS").is_some() {
+            same(seed, &first.packets, &second.packets);
+        }
         same(seed, &first.records, &second.records);
     }
 }

@@ -1,10 +1,10 @@
 //! A mesh of two nodes, and a stream of messages between them that goes on beside whatever a story does.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use farwire_client::{Client, Event, Subscription};
-use farwire_tests::up::{ProcessMesh, farwire_beside};
+use farwire_tests::up::ProcessMesh;
 use farwire_tests::wait;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -20,7 +20,7 @@ pub(crate) struct Beside {
 impl Beside {
     /// Starts the mesh, and the stream from fra-1 to a subscriber on iad-1.
     pub(crate) async fn start() -> Self {
-        let mesh = ProcessMesh::start(&program(), "--wan none --regions fra,iad");
+        let mesh = ProcessMesh::start("--wan none --regions fra,iad");
         mesh.settled().await;
         let (publisher, subscriber) = (mesh.client("fra-1").await, mesh.client("iad-1").await);
         let subscription = subscriber.subscribe("live.beside").await.unwrap();
@@ -30,15 +30,18 @@ impl Beside {
         Self { mesh, stop, publishing, reading }
     }
 
-    /// Where one of the nodes listens: `client`, `peer` or `admin`.
-    pub(crate) fn address(&self, region: &str, port: &str) -> std::net::SocketAddr {
-        let text = self.mesh.context["regions"][region][0][port].as_str().expect("an address");
-        text.trim_start_matches("http://").parse().expect("an address")
+    /// Where the node of a region listens: on its port `client`, `peer` or `admin`. Not what other nodes dial: between
+    /// them stands the WAN, which takes no strangers.
+    pub(crate) fn address(&self, region: &str, port: &str) -> SocketAddr {
+        let config = self.mesh.dir.path().join(format!("nodes/{region}-1/node.toml"));
+        let config = std::fs::read_to_string(config).expect("up has written it");
+        let (_, section) = config.split_once(&format!("[{port}]\nbind = \"")).expect("a port has an address");
+        section.split('"').next().expect("a text ends").parse().expect("an address")
     }
 
     /// Shows that nobody else has noticed: every message of the stream has arrived, in order, in the sessions that it
     /// began with, and no node has died, panicked or logged an error.
-    pub(crate) async fn is_undisturbed(self) {
+    pub(crate) async fn assert_undisturbed(self) {
         self.stop.send(()).expect("the stream still runs");
         self.publishing.await.expect("every message was acked in one session");
         let read = wait::within_patience("the rest of the stream", self.reading).await;
@@ -52,11 +55,6 @@ impl Beside {
         self.mesh.settled().await;
         self.mesh.stop();
     }
-}
-
-/// The program that was built with the tests.
-pub(crate) fn program() -> PathBuf {
-    farwire_beside().unwrap_or_else(|err| panic!("{err}"))
 }
 
 async fn publish(client: Client, mut stopped: oneshot::Receiver<()>) {

@@ -2,11 +2,11 @@
 
 use std::process::{Command, Output, Stdio};
 
-use farwire_tests::up::command;
+use farwire_tests::up::farwire;
 use farwire_tests::wait::within_patience;
 use tokio::io::AsyncWriteExt;
 
-use crate::beside::{Beside, program};
+use crate::beside::Beside;
 
 /// What is given to stdin, the command line, its exit code, and parts of its last line.
 type Case<'a> = (&'a str, &'a str, i32, &'a [&'a str]);
@@ -31,7 +31,7 @@ async fn what_a_mesh_cannot_do_is_answered_with_the_code_of_its_kind() {
     for (stdin, line, exit, parts) in cases {
         assert_ends(beside.mesh.command(line), stdin, exit, parts).await;
     }
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,27 +40,24 @@ async fn a_mesh_of_another_authority_or_issuer_is_not_spoken_to() {
     let (node, files) = (beside.address("fra", "client"), beside.mesh.dir.path().display().to_string());
     let other = tempfile::tempdir().unwrap();
     let theirs = other.path().join("mesh").display().to_string();
-    let made = command(&program(), &format!("certs init --mesh other --region fra=fra-1 --dir {theirs}")).output();
+    let made = farwire(&format!("certs init --mesh other --region fra=fra-1 --dir {theirs}")).output();
     assert!(made.unwrap().status.success());
-    let mint = format!(
-        "token mint --issuer-key {theirs}/issuer.key --mesh {theirs}/mesh.toml --grant >:publish --client-id me \
-         --ttl 1h --out {theirs}/token"
-    );
-    assert!(command(&program(), &mint).output().unwrap().status.success());
+    let mint = format!("token mint --dir {theirs} --grant >:publish --client-id me --ttl 1h --out {theirs}/token");
+    assert!(farwire(&mint).output().unwrap().status.success());
     let publish = |ca: &str, token: &str| {
-        command(&program(), &format!("pub live.a hi --server {node} --ca {ca}/client-ca.pem --token {token}/token"))
+        farwire(&format!("pub live.a hi --server {node} --ca {ca}/client-ca.pem --token {token}/token"))
     };
     assert_ends(publish(&theirs, &files), "", 4, &["authority", "not trusted", "client-ca.pem"]).await;
     assert_ends(publish(&files, &theirs), "", 4, &["AUTH_INVALID"]).await;
     assert_ends(publish(&files, &files), "", 0, &[]).await;
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 #[tokio::test]
 async fn where_nobody_answers_a_command_gives_up_and_says_that_it_may_work_later() {
     let other = tempfile::tempdir().unwrap();
     let files = other.path().join("mesh").display().to_string();
-    let made = command(&program(), &format!("certs init --mesh other --region fra=fra-1 --dir {files}")).output();
+    let made = farwire(&format!("certs init --mesh other --region fra=fra-1 --dir {files}")).output();
     assert!(made.unwrap().status.success());
     std::fs::write(other.path().join("token"), "v4.public.none").unwrap();
     // A socket that is bound and never read: nobody else can answer there.
@@ -68,7 +65,7 @@ async fn where_nobody_answers_a_command_gives_up_and_says_that_it_may_work_later
     let address = silent.local_addr().unwrap();
     let token = other.path().join("token").display().to_string();
     let line = format!("pub live.a hi --server {address} --ca {files}/client-ca.pem --token {token}");
-    assert_ends(command(&program(), &line), "", 5, &["no node could be reached", "UDP", "try again"]).await;
+    assert_ends(farwire(&line), "", 5, &["no node could be reached", "UDP", "try again"]).await;
 }
 
 /// The command ends with `exit`, says all `parts` and nothing that a terminal would obey, and last what happened.

@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use farwire_tests::up::command;
+use farwire_tests::up::farwire;
 use farwire_tests::wait;
 use farwire_transport::certs::{self, IssueRequest};
 use farwire_wire::NodeName;
 
-use crate::beside::{Beside, program};
+use crate::beside::Beside;
 use crate::commands::assert_ends;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,7 +21,7 @@ async fn a_node_that_cannot_start_says_why_and_what_to_do() {
     let node = |sets: &str| {
         let config = files.join("nodes/fra-1/node.toml");
         let data = scratch.path().join("data");
-        command(&program(), &format!("node --config {} --set data_dir={} {sets}", config.display(), data.display()))
+        farwire(&format!("node --config {} --set data_dir={} {sets}", config.display(), data.display()))
     };
     assert_ends(node(""), "", 1, &["client port", "in use", "client.bind"]).await;
     assert_ends(node("client.bind=127.0.0.1:0"), "", 1, &["peer port", "in use", "peer.bind"]).await;
@@ -45,9 +45,15 @@ async fn a_node_that_cannot_start_says_why_and_what_to_do() {
     init(&other);
     assert_ends(elsewhere(&peer_certificate(&other)), "", 1, &["did not issue", "certs issue"]).await;
     let authority = format!("tls.peer_ca={}", other.join("peer-ca.pem").display());
-    assert_ends(elsewhere(&format!("{} {authority}", peer_certificate(&other))), "", 1, &["mesh.toml"]).await;
+    assert_ends(
+        elsewhere(&format!("{} {authority}", peer_certificate(&other))),
+        "",
+        1,
+        &["peer authority", "mesh.toml"],
+    )
+    .await;
 
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 #[test]
@@ -56,7 +62,7 @@ fn a_config_with_five_faults_is_told_all_five() {
     let config = dir.path().join("node.toml");
     std::fs::write(&config, FIVE_FAULTS).unwrap();
     for line in ["node --config", "node check --config"] {
-        let mut command = command(&program(), line);
+        let mut command = farwire(line);
         let output = command.arg(&config).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
@@ -69,7 +75,7 @@ fn a_config_with_five_faults_is_told_all_five() {
 
 fn init(dir: &Path) {
     let line = format!("certs init --mesh local --region fra=fra-1 --dir {}", dir.display());
-    assert!(command(&program(), &line).output().unwrap().status.success());
+    assert!(farwire(&line).output().unwrap().status.success());
     issue(dir, Duration::from_secs(3_600));
 }
 

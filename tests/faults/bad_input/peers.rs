@@ -32,7 +32,7 @@ async fn a_peer_that_is_not_what_it_should_be_gets_no_link() {
         control.write_raw(words).await.unwrap();
         assert_ended(&connection, code).await;
     }
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,31 +44,34 @@ async fn a_peer_that_sends_garbage_loses_its_link_and_nobody_else_loses_anything
         (too_long(), ErrorCode::FrameTooLarge),
         (PeerFrame::Hello(peer.hello()).encode(), ErrorCode::ProtocolState),
     ] {
-        let (connection, mut control) = peer.link().await;
+        let (connection, mut control, _answers) = peer.link().await;
         control.write_raw(words).await.unwrap();
         assert_ended(&connection, code).await;
     }
     for (words, code) in [(noise(), ErrorCode::Malformed), (too_long(), ErrorCode::FrameTooLarge)] {
-        let (connection, _control) = peer.link().await;
+        let (connection, _control, _answers) = peer.link().await;
         let mut messages = connection.open_uni().await.unwrap();
         messages.write_raw(words).await.unwrap();
         assert_ended(&connection, code).await;
     }
-    let (connection, _control) = peer.link().await;
+    let (connection, _control, _answers) = peer.link().await;
     assert!(connection.send_datagram(Bytes::from_static(b"\xff\xff\xff\xff")));
     assert_ended(&connection, ErrorCode::Malformed).await;
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_within_sound_frames_is_dropped_and_the_link_goes_on() {
     let beside = Beside::start().await;
     let peer = Peer::new(&beside);
-    let (connection, _control) = peer.link().await;
+    let (connection, _control, _answers) = peer.link().await;
     let mut messages = connection.open_uni().await.unwrap();
     for step in [Step::ToOwner, Step::ToRegion, Step::ToNode] {
         let entries = vec![Bytes::from_static(b"\xff\xff\xff"), Bytes::new()];
-        messages.write(Messages { step, view: ViewDigest(1), hops: 0, entries }.encode()).await.unwrap();
+        messages
+            .write(Messages { step, view: ViewDigest(1), hops: 0, relay_to: None, entries }.encode())
+            .await
+            .unwrap();
     }
     for words in [noise(), too_long()] {
         let (mut question, mut answers) = connection.open_bi(PEER_FRAME_BYTES_MAX).await.unwrap();
@@ -78,7 +81,7 @@ async fn garbage_within_sound_frames_is_dropped_and_the_link_goes_on() {
         assert!(!matches!(answer, Ok(Some(_))), "{answer:?}");
     }
     assert!(connection.close_reason().is_none(), "{:?}", connection.close_reason());
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +100,7 @@ async fn membership_takes_no_garbage_and_no_word_for_another_node() {
         within_patience("the node has read it", stream.finish_and_wait()).await;
     }
     assert!(dialed.connection.close_reason().is_none(), "{:?}", dialed.connection.close_reason());
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 /// A peer that has a certificate of the mesh and no part in it.
@@ -129,7 +132,7 @@ impl Peer {
     }
 
     /// A link that stands: both sides have said hello.
-    async fn link(&self) -> (Connection, FrameWriter) {
+    async fn link(&self) -> (Connection, FrameWriter, FrameReader) {
         let (connection, mut control, mut answers) = self.dial().await;
         control.write(PeerFrame::Hello(self.hello()).encode()).await.unwrap();
         // What follows the node's hello shows that it has taken this side's.
@@ -137,7 +140,7 @@ impl Peer {
             let frame = within_patience("the node's side of the link", answers.next_frame()).await.unwrap();
             PeerFrame::decode(frame.expect("the node ended the link")).unwrap();
         }
-        (connection, control)
+        (connection, control, answers)
     }
 }
 

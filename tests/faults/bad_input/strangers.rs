@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::task::JoinHandle;
 
 use crate::beside::Beside;
 
@@ -33,7 +34,7 @@ async fn noise_on_the_udp_ports_is_dropped() {
             socket.send(&datagram).await.unwrap();
         }
     }
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,26 +42,22 @@ async fn handshakes_that_stop_half_way_hold_up_nobody() {
     let beside = Beside::start().await;
     for (port, alpn) in [("client", CLIENT_ALPN), ("peer", PEER_ALPN)] {
         let address = beside.address("fra", port);
-        let flight = first_flight(&beside, alpn).await;
-        for datagram in &flight {
+        let beginning = Beginning::new(&beside, alpn).await;
+        for _ in 0..2 {
+            let datagram = beginning.next().await;
             for cut in [1, 20, 100, 600, 1199, datagram.len() - 1] {
                 connected(address).await.send(&datagram[..cut.min(datagram.len())]).await.unwrap();
             }
         }
-        // Whole, but from an end that never goes on: it gets an answer, and nothing more is owed to it.
+        // Whole, but from an end that does not go on: it gets an answer, and nothing more is owed to it.
         for _ in 0..HALF_OPEN {
-            let socket = connected(address).await;
-            for datagram in &flight {
-                socket.send(datagram).await.unwrap();
-            }
-            let mut answer = [0; 2048];
-            let bytes = within_patience("the node's side of the handshake", socket.recv(&mut answer)).await.unwrap();
-            assert!(bytes > 0, "an empty answer");
+            let answered = answered(Beginning::new(&beside, alpn).await, address);
+            within_patience("the node's side of the handshake", answered).await;
         }
     }
     // Somebody who means it gets in all the same.
     beside.mesh.client("fra-1").await.publish("live.a", "hi").await.unwrap();
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +83,7 @@ async fn the_admin_port_refuses_noise_and_waits_for_nobody() {
         begun.push(stream);
     }
     http::get_json(address, "/v1/mesh").await;
-    beside.is_undisturbed().await;
+    beside.assert_undisturbed().await;
 }
 
 /// Sends a request and nothing more, and returns the answer.
@@ -100,23 +97,56 @@ async fn answer_to(address: SocketAddr, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The datagrams with which a client of ours begins a handshake.
-async fn first_flight(beside: &Beside, alpn: &[u8]) -> Vec<Vec<u8>> {
-    let roots = tls::load_roots(&beside.mesh.dir.path().join("client-ca.pem")).unwrap();
-    let socket = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let dialer = Dialer::open(socket, tls::sdk_client(roots, alpn, None).unwrap()).unwrap();
-    let listener = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let dialing = tokio::spawn(async move { dialer.dial(address, "127.0.0.1", Duration::from_secs(60)).await });
-    let mut flight = Vec::new();
-    let mut datagram = [0; 2048];
-    // The key exchange of our clients takes two.
-    while flight.len() < 2 {
-        let bytes = within_patience("a first packet", listener.recv(&mut datagram)).await.unwrap();
-        flight.push(datagram[..bytes].to_vec());
+/// A client of ours that begins a handshake, and hears nothing.
+struct Beginning {
+    socket: UdpSocket,
+    dialing: JoinHandle<()>,
+}
+
+impl Beginning {
+    async fn new(beside: &Beside, alpn: &[u8]) -> Self {
+        let roots = tls::load_roots(&beside.mesh.dir.path().join("client-ca.pem")).unwrap();
+        let own = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dialer = Dialer::open(own, tls::sdk_client(roots, alpn, None).unwrap()).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let dialing = tokio::spawn(async move {
+            let dialed = dialer.dial(address, "127.0.0.1", Duration::from_secs(60)).await;
+            assert!(dialed.is_err(), "nobody answers");
+        });
+        Self { socket, dialing }
     }
-    dialing.abort();
-    flight
+
+    /// The next datagram that it sends. The first two are its hello; it repeats them while it hears nothing.
+    async fn next(&self) -> Vec<u8> {
+        let mut datagram = [0; 2048];
+        let bytes = within_patience("a first packet", self.socket.recv(&mut datagram)).await.unwrap();
+        datagram[..bytes].to_vec()
+    }
+}
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.dialing.abort();
+    }
+}
+
+/// Hands on what the client says until the node answers, and goes away without a word.
+async fn answered(beginning: Beginning, node: SocketAddr) {
+    let socket = connected(node).await;
+    let mut answer = [0; 2048];
+    loop {
+        tokio::select! {
+            biased;
+            bytes = socket.recv(&mut answer) => {
+                assert!(bytes.unwrap() > 0, "an empty answer");
+                return;
+            }
+            datagram = beginning.next() => {
+                socket.send(&datagram).await.unwrap();
+            }
+        }
+    }
 }
 
 async fn connected(to: SocketAddr) -> UdpSocket {
