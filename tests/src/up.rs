@@ -247,7 +247,7 @@ pub fn farwire(line: &str) -> Command {
 fn command(program: &Path, line: &str) -> Command {
     let mut command = Command::new(program);
     command.args(line.split(' ').filter(|word| !word.is_empty())).stdin(Stdio::null());
-    for name in ["FARWIRE_ADMIN", "FARWIRE_CONTEXT", "FARWIRE_SERVER", "FARWIRE_LOG"] {
+    for name in ["FARWIRE_ADMIN", "FARWIRE_CONTEXT", "FARWIRE_SERVER", "FARWIRE_LOG", "FARWIRE_LOG_FORMAT"] {
         command.env_remove(name);
     }
     command

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{certs, completions, forget, mesh, node, publish, subscribe, token};
+use crate::commands::{certs, completions, doctor, forget, mesh, node, publish, subscribe, token};
 use crate::logging::LogFormat;
 use crate::up;
 
@@ -13,18 +13,28 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// What to log to stderr: error, warn, info, debug or trace, or directives [default: info for a node, else warn]
+    /// What to log to stderr: off, error, warn, info, debug or trace, or directives as in RUST_LOG: info,farwire_node::link=debug
+    /// [default: info for a node, else warn]
     #[arg(
         long,
         global = true,
         env = "FARWIRE_LOG",
-        value_name = "LEVEL",
+        value_name = "FILTER",
         hide_env_values = true,
         help_heading = "Logging"
     )]
     pub(crate) log: Option<String>,
-    /// How a log line looks
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Logging")]
+    /// How a log line looks: for people, or one JSON object a line
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "FARWIRE_LOG_FORMAT",
+        value_name = "FORMAT",
+        hide_env_values = true,
+        help_heading = "Logging"
+    )]
     pub(crate) log_format: LogFormat,
 }
 
@@ -45,6 +55,9 @@ pub(crate) enum Command {
     /// Show the mesh: nodes, links, channels, sessions, what happens
     #[command(after_help = mesh::EXAMPLES)]
     Mesh(mesh::Args),
+    /// Look for what is wrong with this host, its files, the ports of the nodes and the mesh
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
     /// Take a node that will not come back out of the mesh
     #[command(after_help = forget::EXAMPLES)]
     Forget(forget::Args),

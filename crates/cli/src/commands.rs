@@ -2,6 +2,7 @@
 
 pub(crate) mod certs;
 pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod forget;
 pub(crate) mod mesh;
 pub(crate) mod node;
@@ -21,6 +22,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Sub(args) => Box::pin(subscribe::run(*args)).await,
         Command::Node(args) => Box::pin(node::run(args)).await,
         Command::Mesh(args) => Box::pin(mesh::run(args)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args)).await,
         Command::Forget(args) => Box::pin(forget::run(args)).await,
         Command::Certs(args) => certs::run(args),
         Command::Token(args) => token::run(args),

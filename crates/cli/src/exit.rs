@@ -8,6 +8,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use farwire_client::{ConnectError, ErrorClass, ErrorCode, PublishError, SubscribeError};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::logging::LogFormat;
 
 /// The exit codes. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,17 +103,31 @@ impl Failure {
         }
     }
 
-    /// Prints what happened, the last line with the program's name before it, and gives the code to end with.
-    pub(crate) fn report(&self) -> ExitCode {
-        let (before, last) = match self.message.rsplit_once('\n') {
-            Some((before, last)) => (format!("{before}\n"), last),
-            None => (String::new(), self.message.as_str()),
-        };
-        if !last.is_empty() {
+    /// Prints what happened as its last line, whatever the log lets through, and gives the code to end with.
+    pub(crate) fn report(&self, format: LogFormat) -> ExitCode {
+        if !self.message.is_empty() {
+            let text = match format {
+                LogFormat::Text => self.text(),
+                LogFormat::Json => self.json().to_string(),
+            };
             // When stderr is gone as well, the exit code is all there is to tell.
-            let _ = writeln!(io::stderr(), "{before}farwire: {last}");
+            let _ = writeln!(io::stderr(), "{text}");
         }
         self.exit.into()
+    }
+
+    /// With the program's name before the last line.
+    fn text(&self) -> String {
+        match self.message.rsplit_once('\n') {
+            Some((before, last)) => format!("{before}\nfarwire: {last}"),
+            None => format!("farwire: {}", self.message),
+        }
+    }
+
+    /// In the form of a line of the log.
+    fn json(&self) -> serde_json::Value {
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        json!({"timestamp": now, "level": "ERROR", "message": self.message, "exit": self.exit as u8, "target": "farwire"})
     }
 }
 
@@ -180,6 +199,18 @@ mod tests {
         assert_eq!(exit(ConnectError::Options(farwire_client::OptionsError::NoToken)), Exit::Failed);
         assert_eq!(Failure::from(&PublishError::Unknown { reason: "lost".into() }).exit, Exit::Retryable);
         assert_eq!(Failure::from(SubscribeError::Refused(ErrorCode::Forbidden.into())).exit, Exit::Refused);
+    }
+
+    #[test]
+    fn the_last_words_are_a_line_of_the_log_where_that_is_json() {
+        let failure = Failure::failed("a:1: bad\nmend it");
+        assert_eq!(failure.text(), "a:1: bad\nfarwire: mend it");
+        let line = failure.json();
+        assert_eq!(
+            (&line["message"], &line["exit"], &line["level"]),
+            (&json!("a:1: bad\nmend it"), &json!(1), &json!("ERROR"))
+        );
+        assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
     }
 
     #[test]

@@ -23,14 +23,18 @@ pub(crate) enum LogFormat {
 pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|err| {
         Failure::usage(format!(
-            "--log: {err}; give error, warn, info, debug or trace, as in --log info,farwire_node=debug"
+            "--log: {err}; give off, error, warn, info, debug or trace, as in --log info,farwire_node=debug"
         ))
     })?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).init();
+            // Else a panic would be several lines of text among the objects.
+            std::panic::set_hook(Box::new(|panic| tracing::error!(err = %panic, "panic")));
+        }
     }
     Ok(())
 }

@@ -30,9 +30,10 @@ fn main() -> ExitCode {
     if matches!(cli.command, Command::Node(_)) {
         up::parent::die_with_parent();
     }
+    let log_format = cli.log_format;
     match run(cli) {
         Ok(()) => Exit::Done.into(),
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(log_format),
     }
 }
 

@@ -24,7 +24,7 @@ use farwire_wire::names::NodeName;
 use crate::mesh_file::MeshFileError;
 
 pub use issue::{InitRequest, InitSummary, IssueRequest, IssueSummary, init, issue};
-pub use show::{CertificateRole, CertificateSummary, names, show};
+pub use show::{CertificateRole, CertificateSummary, show, summary};
 
 /// Life of a node's certificates unless the operator says otherwise.
 pub const VALID_FOR_DEFAULT: Duration = Duration::from_hours(397 * 24);

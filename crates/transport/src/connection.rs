@@ -124,6 +124,8 @@ pub struct PathStats {
     pub sent_bytes: u64,
     /// UDP payload bytes received.
     pub received_bytes: u64,
+    /// Largest UDP payload that is known to get through.
+    pub mtu: u16,
 }
 
 /// An established connection. Clones share it; dropping the last one closes it.
@@ -221,6 +223,7 @@ impl Connection {
             sent_packets: stats.path.sent_packets,
             sent_bytes: stats.udp_tx.bytes,
             received_bytes: stats.udp_rx.bytes,
+            mtu: stats.path.current_mtu,
         }
     }
 

@@ -27,7 +27,7 @@ const CLIENT_INCOMING_MAX: usize = 1_024;
 /// The same of the peer port: every peer dials two connections.
 const PEER_INCOMING_MAX: usize = 512;
 /// Socket buffers: room for a burst to a thousand subscribers.
-const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// A handshake that takes longer has failed.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -3,7 +3,7 @@
 //! Reads only. Which endpoint is asked is for `endpoints` to say; `answers` has what it says, `pages` and `table` how that looks, `units` the numbers,
 //! and `events` follows what happens.
 
-mod answers;
+pub(crate) mod answers;
 pub(crate) mod endpoints;
 mod events;
 mod pages;

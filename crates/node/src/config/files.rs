@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use farwire_auth::IssuerPublic;
+use farwire_transport::certs::CertificateRole;
 use farwire_transport::mesh_file::{MeshFileError, mesh_id};
 use farwire_transport::tls::{self, Examined, KeyFiles, PeerIdentityError, ReloadingKey, RootCertStore, TlsError};
 use farwire_transport::{MeshFile, TlsClock, certs};
@@ -225,7 +226,9 @@ fn or_here(path: &Path) -> &Path {
 
 fn not_covered(config: &Config, host: &str) -> String {
     let certificate = &config.tls.client_cert;
-    let names = certs::names(certificate).unwrap_or_default().join(", ");
+    let names = certs::summary(certificate, CertificateRole::Client)
+        .map(|summary| summary.names.join(", "))
+        .unwrap_or_default();
     format!(
         "clients are told to dial {host}, but {} is good for {names} only; issue it again with \
          `farwire certs issue {} --address {host}` and all its other addresses",

@@ -10,7 +10,7 @@ use farwire_wire::names::{MeshName, NodeName, RegionName};
 
 use super::authority::{Authority, AuthorityKind, KeyPem, LOCAL_ADDRESSES, Leaf, NotAnAuthority};
 use super::store::{self, Access};
-use super::{CertsError, Layout, show};
+use super::{CertificateRole, CertsError, Layout, show};
 use crate::mesh_file::{MeshFile, RegionSpec, mesh_id};
 
 /// A mesh to make.
@@ -138,8 +138,9 @@ fn addresses_of(path: &Path) -> Result<Vec<String>, CertsError> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let names = show::names(path).map_err(|_| CertsError::OldAddresses { path: path.to_owned() })?;
-    Ok(names.into_iter().filter(|name| !LOCAL_ADDRESSES.contains(&name.as_str())).collect())
+    let old = show::summary(path, CertificateRole::Client);
+    let old = old.map_err(|_| CertsError::OldAddresses { path: path.to_owned() })?;
+    Ok(old.names.into_iter().filter(|name| !LOCAL_ADDRESSES.contains(&name.as_str())).collect())
 }
 
 fn refuse_existing(layout: &Layout) -> Result<(), CertsError> {

@@ -65,12 +65,12 @@ pub fn show(dir: &Path) -> Result<Vec<CertificateSummary>, CertsError> {
     files.into_iter().filter(|(path, _)| path.exists()).map(|(path, role)| summarise(path, role, now)).collect()
 }
 
-/// The alternative names of the certificate at `path`: URIs, host names and IP addresses. Blocking file access.
+/// Summarises the certificate at `path`. Blocking file access.
 ///
 /// # Errors
 /// `Read` or `NoCertificate`.
-pub fn names(path: &Path) -> Result<Vec<String>, CertsError> {
-    summarise(path.to_owned(), CertificateRole::Client, OffsetDateTime::now_utc()).map(|summary| summary.names)
+pub fn summary(path: &Path, role: CertificateRole) -> Result<CertificateSummary, CertsError> {
+    summarise(path.to_owned(), role, OffsetDateTime::now_utc())
 }
 
 fn node_dirs(nodes: &Path) -> Result<Vec<PathBuf>, CertsError> {

@@ -128,7 +128,8 @@ fn addresses_are_checked_before_anything_is_written() {
 fn a_renewal_without_addresses_keeps_those_of_the_old_certificate() {
     let dir = tempfile::tempdir().unwrap();
     init(request(dir.path())).unwrap();
-    let names = |summary: &IssueSummary| names(&summary.client_certificate).unwrap();
+    let names =
+        |summary: &IssueSummary| super::summary(&summary.client_certificate, CertificateRole::Client).unwrap().names;
     let first = issue(&issue_request(dir.path(), &["192.0.2.7", "fra.example.org"])).unwrap();
     let before = (names(&first), fs::read(&first.client_certificate).unwrap());
     let renewed = issue(&issue_request(dir.path(), &[])).unwrap();

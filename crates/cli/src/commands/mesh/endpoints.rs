@@ -41,18 +41,34 @@ impl Where {
     /// # Errors
     /// Wrong use when flags contradict each other or name what the mesh does not have; failed when the context cannot be read.
     pub(crate) fn endpoints(&self) -> Result<Endpoints, Failure> {
-        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let Some(admin) = self.admin.clone().or_else(|| environment("FARWIRE_ADMIN")) {
             return self.by_hand(&admin);
         }
+        match self.context_path() {
+            Some(path) => self.of_context(&load(&path)?, &path),
+            None => self.of_this_machine(),
+        }
+    }
+
+    /// The context, if there is one. Blocking file access.
+    ///
+    /// # Errors
+    /// Failed when it cannot be read.
+    pub(crate) fn context(&self) -> Result<Option<Context>, Failure> {
+        self.context_path().map(|path| load(&path)).transpose()
+    }
+
+    /// Whether a flag or the environment says whom to ask.
+    pub(crate) fn is_given(&self) -> bool {
+        let by_flag = self.admin.is_some() || self.context.is_some() || self.region.is_some() || self.node.is_some();
+        by_flag || environment("FARWIRE_ADMIN").is_some()
+    }
+
+    fn context_path(&self) -> Option<PathBuf> {
         let named = self.context.clone().or_else(|| environment("FARWIRE_CONTEXT").map(PathBuf::from));
         let home = environment("HOME").map(|home| PathBuf::from(home).join(".config/farwire/context.json"));
         let usual = [Some(PathBuf::from(".farwire/mesh.json")), home];
-        let context = named.or_else(|| usual.into_iter().flatten().find(|path| path.exists()));
-        let Some(path) = context else { return self.of_this_machine() };
-        let context =
-            Context::load(&path).map_err(|err| Failure::failed(format!("{err}; give another with --context")))?;
-        self.of_context(&context, &path)
+        named.or_else(|| usual.into_iter().flatten().find(|path| path.exists()))
     }
 
     fn by_hand(&self, admin: &str) -> Result<Endpoints, Failure> {
@@ -62,7 +78,7 @@ impl Where {
             (self.node.is_some(), "--node"),
         ];
         match others.iter().find(|(is_given, _)| *is_given) {
-            None => Ok(Endpoints(vec![Endpoint::new(None, admin)])),
+            None => Ok(Endpoints::one(admin)),
             Some((_, flag)) => Err(Failure::usage(format!(
                 "--admin (or FARWIRE_ADMIN) names the one endpoint to ask: leave out {flag}, or unset it"
             ))),
@@ -75,7 +91,7 @@ impl Where {
                 "--region and --node need a context that knows them: give --context FILE, or start a mesh with `farwire up`",
             ));
         }
-        Ok(Endpoints(vec![Endpoint::new(None, USUAL)]))
+        Ok(Endpoints::one(USUAL))
     }
 
     /// The preferred node, then its region or the preferred one, then the others as the file lists them.
@@ -106,6 +122,14 @@ impl Where {
     }
 }
 
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn load(path: &Path) -> Result<Context, Failure> {
+    Context::load(path).map_err(|err| Failure::failed(format!("{err}; give another with --context")))
+}
+
 /// The endpoints to ask, the preferred first. Never empty.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Endpoints(Vec<Endpoint>);
@@ -120,6 +144,11 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoints {
+    /// The one at `url`.
+    pub(crate) fn one(url: &str) -> Self {
+        Self(vec![Endpoint::new(None, url)])
+    }
+
     /// The first answer to `path`. Waits at most ten seconds in all. Cancel safe.
     ///
     /// # Errors
