@@ -29,16 +29,11 @@ async fn a_region_that_is_cut_off_works_alone_and_is_heard_again_after_the_heal(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_cut_one_way_is_left_and_taken_again_after_the_heal() {
+async fn a_link_that_is_cut_one_way_is_gone_around() {
     let mesh = mesh("fra,iad,sin", 1).await;
     let exchange = Exchange::start(&REGIONS, |region| mesh.options(region)).await;
     mesh.ctl("cut fra iad --one-way").await;
-    reaches(&mesh, "iad-1", "fra-1", false).await;
-    reaches(&mesh, "fra-1", "iad-1", false).await;
-    let heard = exchange.heard_after(HEARD_WITHIN).await;
-    assert_all_heard(
-        &heard.into_iter().filter(|pair| [pair.from.as_str(), pair.to.as_str()].contains(&"sin")).collect::<Vec<_>>(),
-    );
+    assert_all_heard(&exchange.heard_after(HEARD_WITHIN).await);
     mesh.ctl("heal").await;
     assert_all_heard(&exchange.heard_after(HEARD_WITHIN).await);
     mesh.settled().await;
