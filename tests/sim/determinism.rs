@@ -8,11 +8,9 @@ use crate::runs::play_one;
 #[test]
 fn the_same_seed_twice_gives_the_same_packets_and_the_same_history() {
     // One with faults one by one, and two with many at once.
-    for seed in 0..12 {
+    for seed in [3, 4, 5] {
         let [first, second] = [(); 2].map(|()| play_one(MIXED, seed));
-        if std::env::var_os("PACKETS").is_some() {
-            same(seed, &first.packets, &second.packets);
-        }
+        same(seed, &first.packets, &second.packets);
         same(seed, &first.records, &second.records);
     }
 }

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use farwire_core::patterns::PatternMap;
 use farwire_core::recent::Recent;
 use farwire_wire::{ChannelName, Filter, Pattern, Shard};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::rates::Rates;
 use crate::sync::lock;
+use crate::sync::watch;
 use crate::tail::{Stored, Tail};
 
 /// Most messages that a feed refers to: who is further behind has dropped some.

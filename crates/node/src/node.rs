@@ -18,7 +18,7 @@ use farwire_wire::{ErrorCode, Life, NodeName, ViewDigest};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Faults, Opened};
@@ -36,6 +36,7 @@ use crate::queue::{self, QueueName};
 use crate::router::Router;
 use crate::sessions::Sessions;
 use crate::shared::{BoundAddresses, Keys, Shared};
+use crate::sync::watch;
 use crate::topology::Topology;
 use crate::watchdog::{self, Limits, Pulse, Watch, Watchdog, Watched};
 use crate::{admin, probe, session, upkeep};
@@ -242,7 +243,7 @@ impl Node {
         for link in self.shared.peers.all() {
             link.say(PeerFrame::State(self.shared.state()));
         }
-        let _no_receiver_left = self.stopping.send(true);
+        self.stopping.send_replace(true);
         if let Some(sessions) = self.sessions.take() {
             let _panicked = sessions.await;
         }

@@ -1,4 +1,6 @@
-//! The one way to take a lock in this crate.
+//! The one way to take a lock in this crate, and values that wake who waits for them.
+
+pub(crate) mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

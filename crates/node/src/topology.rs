@@ -6,12 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use farwire_core::placement::{Config, Effect, Member, MemberState, MemberStatus, Placement, Routes};
 use farwire_wire::NodeName;
-use tokio::sync::watch;
 
 use crate::events::{Event, Events};
 use crate::local::Local;
 use crate::peers::Peers;
 use crate::queue::{self, Meter};
+use crate::sync::watch;
 use crate::watchdog::Pulse;
 
 pub(crate) use farwire_core::placement::Input as Change;

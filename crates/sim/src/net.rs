@@ -1,11 +1,10 @@
 //! The switch: carries packets between sockets in memory, with a delay and a [`Weather`] for each direction between two
 //! hosts. Hosts are IP addresses; the second byte of an address is the region it stands in.
 //!
-//! Invariants: a packet's fate depends on the seed, its link, the time and its size, so that weather on one link changes
-//! nothing on another, and the order within a millisecond changes nothing at all: tokio wakes who waits for the same
-//! change in random order. Packets of one link keep their order, unless its weather says otherwise; those of different
-//! links that arrive in one millisecond do so in the order of the links. Faults lose packets and never raise errors. A
-//! link that is cut loses what is under way too.
+//! Invariants: a packet's fate depends on the seed, its link and the time, so that weather on one link changes nothing on
+//! another. Packets of one link keep their order, unless its weather says otherwise; those of different links that arrive
+//! in one millisecond do so in the order of the links. Faults lose packets and never raise errors. A link that is cut loses
+//! what is under way too.
 
 mod link;
 mod socket;
@@ -204,7 +203,7 @@ impl State {
             return false;
         }
         let link = self.link(from.ip(), to.ip());
-        let (count, fate) = (link.carried, link.fate(now - begun, packet.len()));
+        let (count, fate) = (link.carried, link.fate(now - begun));
         self.packets.push(Packet { at: now - begun, from, to, bytes: packet.len(), fate });
         match fate {
             Fate::Cut => self.counts.cut += 1,

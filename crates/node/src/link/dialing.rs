@@ -13,13 +13,13 @@ use farwire_core::placement::MemberState;
 use farwire_transport::{PeerPort, PeerRole};
 use farwire_wire::NodeName;
 use rand::RngExt;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Side;
 use crate::peers::{Addresses, DIAL_TIMEOUT, OTHER_NODE_ADVICE, Whereabouts, dial_advice};
 use crate::shared::Shared;
+use crate::sync::watch;
 
 /// Shortest pause between two dials.
 const PAUSE_MIN: Duration = Duration::from_millis(50);

@@ -26,7 +26,7 @@ use farwire_wire::peer::{Forgotten, NodeState, swim_envelope};
 use foca::{AccumulatingRuntime, Foca, PeriodicParams, PostcardCodec, State};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use self::admission::admit;
 use self::broadcast::StateBroadcasts;
@@ -37,6 +37,7 @@ use self::timers::Timers;
 use crate::peers::{Addresses, Whereabouts};
 use crate::queue;
 use crate::shared::Shared;
+use crate::sync::watch;
 use crate::topology::Change;
 use crate::watchdog::Pulse;
 

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use farwire_transport::Connection;
 use farwire_wire::peer::{LinkState, PeerFrame, PeerHello};
 use farwire_wire::{NodeName, RegionName};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::{Outbox, Parcel, PeerView};
 use crate::queue::{self, Meter};
 use crate::sync::lock;
+use crate::sync::watch;
 
 /// Frames that wait for a control stream; whoever adds one waits for room.
 const CONTROL_QUEUE: usize = 64;

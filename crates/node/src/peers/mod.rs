@@ -17,7 +17,6 @@ use arc_swap::ArcSwap;
 use farwire_core::interest::{Applied, InterestTable, TooManyPeers};
 use farwire_wire::peer::Interest;
 use farwire_wire::{ChannelName, NodeName, ViewDigest};
-use tokio::sync::watch;
 
 pub(crate) use advice::{OTHER_NODE_ADVICE, dial_advice};
 pub(crate) use ask::{QUERY_TIMEOUT, ask};
@@ -26,6 +25,7 @@ pub(crate) use outbox::{Outbox, Parcel};
 pub(crate) use view::PeerView;
 
 use crate::sync::lock;
+use crate::sync::watch;
 
 /// Longest time for one dial of a peer.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(2);

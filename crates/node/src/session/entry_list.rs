@@ -7,11 +7,11 @@ use bytes::Bytes;
 use farwire_wire::WireError;
 use farwire_wire::client::{EntryPoint, ServerBody, ServerFrame};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::watch;
 
 use super::writer::Command;
 use crate::queue;
 use crate::shared::Shared;
+use crate::sync::watch;
 
 /// How often the list is looked up; also the least time between two lists for one session, so that a mesh in motion
 /// costs a client a frame a second at most.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use farwire_wire::client::{EntryPoint, GoAway, ServerBody, ServerFrame};
 use farwire_wire::{ErrorCode, RegionName, WireError};
-use tokio::sync::watch;
 
 use super::writer::Command;
 use crate::queue;
 use crate::shared::Shared;
+use crate::sync::watch;
 
 /// How many clients may come to the other nodes in a second.
 const MOVES_PER_SECOND: u32 = 300;
@@ -31,7 +31,7 @@ pub(super) async fn when_stopping(
     answers: &queue::Sender<Command>,
 ) -> WireError {
     // Without a sender the node is gone, too.
-    drop(stopping.wait_for(|stopping| *stopping).await);
+    let _node_ended = stopping.wait_for(|stopping| *stopping).await;
     let alternatives = shared.entry_points().into_iter().filter(|entry| entry.node != shared.local.name).collect();
     let go_away = go_away(shared.sessions.len(), alternatives, &shared.local.region);
     let stay = Duration::from_millis(u64::from(go_away.retry_after_ms) + u64::from(go_away.jitter_ms)) + LEAVING;

@@ -12,11 +12,11 @@ use farwire_wire::client::{
 use farwire_wire::limits::{CLIENT_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX, PROTOCOL_VERSION, PUBLISHES_IN_FLIGHT_MAX};
 use farwire_wire::{ErrorCode, SessionId, WireError};
 use rand::RngExt;
-use tokio::sync::watch;
 
 use super::entry_list::{EntryLists, Listed};
 use crate::sessions::Session;
 use crate::shared::Shared;
+use crate::sync::watch;
 
 /// When a client may come back to a node that was full.
 const FULL_RETRY_MS: u32 = 1_000;

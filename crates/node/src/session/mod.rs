@@ -17,7 +17,6 @@ use farwire_transport::endpoint::{Arrival, Knock};
 use farwire_transport::{ClientPort, Connection};
 use farwire_wire::client::{ServerBody, ServerFrame};
 use farwire_wire::{ErrorCode, WireError};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::events::Event;
@@ -25,6 +24,7 @@ use crate::fanout::Wake;
 use crate::queue::{self, QueueName};
 use crate::sessions::Session;
 use crate::shared::Shared;
+use crate::sync::watch;
 use entry_list::EntryLists;
 use hello::Greeted;
 use in_flight::InFlight;

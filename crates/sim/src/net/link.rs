@@ -1,6 +1,5 @@
 //! One direction between two hosts: its delay, its weather, and what they do to a packet.
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -68,8 +67,8 @@ pub enum Fate {
     },
 }
 
-/// A link. What it does to a packet depends on its own seed, the time and the packet's size, and not on what else was sent
-/// in the same millisecond: in which order is a matter of chance where two connections share a link.
+/// A link. What it does to a packet depends on its seed and the time alone: how many packets a connection makes of what it
+/// has to send in one millisecond, and in which order, is a matter of chance.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) weather: Weather,
@@ -78,35 +77,18 @@ pub(super) struct Link {
     delay: Duration,
     seed: u64,
     last_arrival: Duration,
-    now: Duration,
-    /// How many packets of each size were handed in just now.
-    just_now: BTreeMap<usize, u64>,
 }
 
 impl Link {
     pub(super) fn new(seed: u64, from: IpAddr, to: IpAddr, delay: Duration) -> Self {
-        Self {
-            weather: Weather::default(),
-            carried: 0,
-            delay,
-            seed: digest((seed, from, to)),
-            last_arrival: Duration::ZERO,
-            now: Duration::ZERO,
-            just_now: BTreeMap::new(),
-        }
+        let weather = Weather::default();
+        Self { weather, carried: 0, delay, seed: digest((seed, from, to)), last_arrival: Duration::ZERO }
     }
 
-    /// Decides about a packet of this size. Time counts from the start of the run.
-    pub(super) fn fate(&mut self, now: Duration, bytes: usize) -> Fate {
+    /// Decides about the packets of this millisecond. Time counts from the start of the run.
+    pub(super) fn fate(&mut self, now: Duration) -> Fate {
         self.carried += 1;
-        if self.now != now {
-            self.now = now;
-            self.just_now.clear();
-        }
-        let alike = self.just_now.entry(bytes).or_default();
-        *alike += 1;
-        let mut own = StdRng::seed_from_u64(digest((self.seed, now, bytes, *alike)));
-        let [lost, doubled, shuffled] = own.random::<[f64; 3]>();
+        let [lost, doubled, jitter, shuffled] = StdRng::seed_from_u64(digest((self.seed, now))).random::<[f64; 4]>();
         let Weather { cut, loss, doubled: share_doubled, slower, shuffled: shuffle } = self.weather;
         if cut {
             return Fate::Cut;
@@ -114,7 +96,6 @@ impl Link {
         if lost < loss {
             return Fate::Lost;
         }
-        let jitter: f64 = StdRng::seed_from_u64(digest((self.seed, now))).random();
         let in_order = now + self.delay + slower + whole_millis(JITTER.mul_f64(jitter));
         self.last_arrival = in_order.max(self.last_arrival);
         let at = self.last_arrival + whole_millis(shuffle.mul_f64(shuffled));

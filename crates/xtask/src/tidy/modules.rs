@@ -17,7 +17,10 @@ const MODULES: &[Row] = &[
     ("forgotten", &["sync"]),
     ("link", &["admin", "membership", "peers", "queue", "shared", "sync", "topology"]),
     ("local", &[]),
-    ("membership", &["config", "directory", "metrics", "peers", "queue", "shared", "throttle", "topology", "watchdog"]),
+    (
+        "membership",
+        &["config", "directory", "metrics", "peers", "queue", "shared", "sync", "throttle", "topology", "watchdog"],
+    ),
     ("metrics", &["queue"]),
     (
         "node",
@@ -40,6 +43,7 @@ const MODULES: &[Row] = &[
             "session",
             "sessions",
             "shared",
+            "sync",
             "topology",
             "upkeep",
             "watchdog",
@@ -51,7 +55,7 @@ const MODULES: &[Row] = &[
     ("queue", &[]),
     ("rates", &[]),
     ("router", &["fanout", "local", "metrics", "peers", "tail"]),
-    ("session", &["events", "fanout", "peers", "queue", "sessions", "shared", "tail"]),
+    ("session", &["events", "fanout", "peers", "queue", "sessions", "shared", "sync", "tail"]),
     ("sessions", &["sync"]),
     (
         "shared",
@@ -75,7 +79,7 @@ const MODULES: &[Row] = &[
     ("sync", &[]),
     ("tail", &[]),
     ("throttle", &["sync"]),
-    ("topology", &["events", "local", "peers", "queue", "watchdog"]),
+    ("topology", &["events", "local", "peers", "queue", "sync", "watchdog"]),
     ("upkeep", &["metrics", "shared"]),
     ("watchdog", &["metrics", "queue"]),
 ];
