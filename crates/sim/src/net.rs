@@ -139,11 +139,6 @@ impl Net {
         self.lock().link(from, to).weather = weather;
     }
 
-    /// Fine weather everywhere.
-    pub fn calm(&self) {
-        self.lock().links.values_mut().for_each(|link| link.weather = Weather::default());
-    }
-
     /// What became of the packets so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -32,12 +32,6 @@ impl Weather {
         Self { cut: true, ..Self::default() }
     }
 
-    /// This share of packets is lost.
-    #[must_use]
-    pub fn lossy(share: f64) -> Self {
-        Self { loss: share, ..Self::default() }
-    }
-
     /// Both at once.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
