@@ -29,3 +29,36 @@ pub(super) fn admit(mesh: MeshId, from: &NodeName, envelope: Bytes) -> Result<By
     let head: Header<Identity> = PostcardCodec.decode_header(&message[..]).map_err(|_| Refusal::Head)?;
     if head.src.name == *from { Ok(message) } else { Err(Refusal::OtherSender) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::offline::OfflineMembership;
+    use farwire_wire::peer::swim_envelope;
+
+    const MESH: MeshId = MeshId(7);
+
+    /// What iad-1 says when it joins the mesh.
+    fn announcement() -> Bytes {
+        let mut member = OfflineMembership::new(MESH, node("iad-1"), "iad".parse().expect("a name"));
+        assert!(member.announce(node("fra-1")));
+        member.sent().remove(0).1
+    }
+
+    fn node(name: &str) -> NodeName {
+        name.parse().expect("a name")
+    }
+
+    #[test]
+    fn a_message_counts_when_its_sender_is_the_node_of_the_certificate() {
+        assert_eq!(admit(MESH, &node("iad-1"), announcement()).expect("counts"), announcement().slice(9..));
+        assert!(matches!(admit(MESH, &node("sin-1"), announcement()), Err(Refusal::OtherSender)));
+    }
+
+    #[test]
+    fn garbage_and_messages_of_another_mesh_do_not_count() {
+        assert!(matches!(admit(MeshId(8), &node("iad-1"), announcement()), Err(Refusal::Envelope(_))));
+        assert!(matches!(admit(MESH, &node("iad-1"), announcement().slice(..8)), Err(Refusal::Envelope(_))));
+        assert!(matches!(admit(MESH, &node("iad-1"), swim_envelope(MESH, b"\xff\xff")), Err(Refusal::Head)));
+    }
+}
