@@ -1,5 +1,5 @@
 //! Presence: who is on which channel, as one node decides it. Each node writes what its own sessions do ([`Local`]); the
-//! owner of a channel in each region that cares keeps a copy of every writer's part ([`Channel`]), answers from it and
+//! owner of a channel in each region that cares keeps a copy of every writer's part ([`channel::Channel`]), answers from it and
 //! says what changed. Sends nothing, reads no clock, knows no socket: the caller feeds [`Input`]s and runs [`Effect`]s.
 //!
 //! The way of news: node → the channel's owner in its region → the owners in the other regions that want the channel.
