@@ -7,7 +7,7 @@ use farwire_tests::exchange::{Exchange, Heard};
 use farwire_tests::up::ProcessMesh;
 use farwire_tests::{http, wait};
 
-use crate::support::{mesh, reaches};
+use crate::support::{is_linked, mesh, reaches};
 
 const REGIONS: [&str; 3] = ["fra", "iad", "sin"];
 /// After a heal.
@@ -29,14 +29,19 @@ async fn a_region_that_is_cut_off_works_alone_and_is_heard_again_after_the_heal(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_cut_one_way_is_gone_around() {
+async fn a_link_that_is_cut_one_way_is_replaced_by_the_third_region_until_the_heal() {
     let mesh = mesh("fra,iad,sin", 1).await;
     let exchange = Exchange::start(&REGIONS, |region| mesh.options(region)).await;
     mesh.ctl("cut fra iad --one-way").await;
+    for (node, member) in [("fra-1", "iad-1"), ("iad-1", "fra-1")] {
+        is_linked(&mesh, node, member, false).await;
+    }
     assert_all_heard(&exchange.heard_after(HEARD_WITHIN).await);
     mesh.ctl("heal").await;
     assert_all_heard(&exchange.heard_after(HEARD_WITHIN).await);
-    mesh.settled().await;
+    for (node, member) in [("fra-1", "iad-1"), ("iad-1", "fra-1")] {
+        is_linked(&mesh, node, member, true).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

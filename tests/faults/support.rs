@@ -6,6 +6,7 @@ use std::time::Duration;
 use farwire_client::{Client, Event, Subscription};
 use farwire_tests::up::ProcessMesh;
 use farwire_tests::{http, wait};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -109,25 +110,28 @@ async fn read(subscription: &mut Subscription) -> u64 {
 /// # Panics
 /// When it has not by `deadline`.
 pub(crate) async fn sees(mesh: &ProcessMesh, node: &str, member: &str, state: &str, deadline: Instant) {
-    let admin = mesh.node(node).admin;
-    let what = format!("{node} sees {member} {state}");
-    let seen = wait::until(&what, async || {
-        let page = http::get_json(admin, "/v1/mesh").await;
-        let row = page["members"].as_array()?.iter().find(|row| row["name"] == member)?.clone();
-        (row["state"] == state && row["reachable"] == (state == "alive")).then_some(())
-    });
+    let is_so = |row: &Value| row["state"] == state && row["reachable"] == (state == "alive");
     let limit = deadline.duration_since(Instant::now());
-    timeout(limit, seen).await.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"));
+    let seen = timeout(limit, shows(mesh, node, member, state, is_so)).await;
+    seen.unwrap_or_else(|_| panic!("not within {limit:?}: {node} sees {member} {state}"));
 }
 
-/// Waits until `node` reaches `member` or not.
+/// Waits until `node` reaches `member`, by whatever way, or not.
 pub(crate) async fn reaches(mesh: &ProcessMesh, node: &str, member: &str, reaches: bool) {
+    shows(mesh, node, member, &format!("reachable: {reaches}"), |row| row["reachable"] == reaches).await;
+}
+
+/// Waits until `node` has a link of its own to `member`, or none.
+pub(crate) async fn is_linked(mesh: &ProcessMesh, node: &str, member: &str, linked: bool) {
+    shows(mesh, node, member, &format!("linked: {linked}"), |row| row["rtt_ms"].is_number() == linked).await;
+}
+
+async fn shows(mesh: &ProcessMesh, node: &str, member: &str, what: &str, holds: impl Fn(&Value) -> bool) {
     let admin = mesh.node(node).admin;
-    let what = format!("{node} reaches {member}: {reaches}");
-    wait::until(&what, async || {
+    wait::until(&format!("{node} says of {member} {what}"), async || {
         let page = http::get_json(admin, "/v1/mesh").await;
-        let row = page["members"].as_array()?.iter().find(|row| row["name"] == member)?.clone();
-        (row["reachable"] == reaches).then_some(())
+        let row = page["members"].as_array()?.iter().find(|row| row["name"] == member)?;
+        holds(row).then_some(())
     })
     .await;
 }

@@ -50,6 +50,14 @@ impl Exchange {
         exchange
     }
 
+    /// Makes the client's node want all messages, until what is returned is dropped.
+    ///
+    /// # Panics
+    /// When the node refuses.
+    pub async fn listen_at(&self, client: Client) -> Subscription {
+        client.subscribe(PATTERN).await.expect("subscribed")
+    }
+
     /// Publishes so many messages on every channel, as fast as they are taken: nodes keep the recent ones of each, up to a bound.
     ///
     /// # Panics
@@ -113,7 +121,7 @@ struct Voice {
 
 impl Voice {
     async fn new(client: Client, index: usize, ear: &Arc<Ear>) -> Self {
-        let subscription = client.subscribe(format!("{PREFIX}.>")).await.expect("subscribed");
+        let subscription = client.subscribe(PATTERN).await.expect("subscribed");
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(subscription, index, Arc::clone(ear)));
         tasks.spawn(speak(client.clone(), index, Arc::clone(ear)));
@@ -233,6 +241,7 @@ impl Firsts {
 }
 
 const PREFIX: &str = "live.exchange";
+const PATTERN: &str = "live.exchange.>";
 /// A stamp that is before every moment, and as long as the others.
 const LONG_AGO: &str = "00000000";
 const EVERY: Duration = Duration::from_millis(50);

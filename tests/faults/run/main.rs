@@ -87,10 +87,7 @@ impl Run {
             regions: REGIONS.map(str::to_owned).into(),
             nodes: REGIONS.iter().map(|region| nodes_of(region)).collect(),
         };
-        // Nodes keep recent messages up to a bound. Full from the start, only what comes on top of that is the faults'.
-        exchange.fill(TAIL_MESSAGES).await;
-        tokio::time::sleep(WARM_UP).await;
-        let before = footprint::of_mesh(&mesh);
+        let before = full_footprint(&mesh, &exchange).await;
         let (rng, begun) = (StdRng::seed_from_u64(seed), Instant::now());
         Self { mesh, exchange, places, rng, begun, before, heard_after: Vec::new(), unheard: 0 }
     }
@@ -131,8 +128,7 @@ impl Run {
     async fn figures(mut self) -> Vec<String> {
         let took = self.begun.elapsed();
         self.mesh.settled().await;
-        // What the last fault left is closed by then: a connection without a word ends after five seconds.
-        tokio::time::sleep(WARM_UP).await;
+        let after = full_footprint(&self.mesh, &self.exchange).await;
         let mut broken = Vec::new();
         self.heard_after.sort_unstable();
         let at = |share: f64| percentile(&self.heard_after, share).as_secs_f64();
@@ -145,12 +141,26 @@ impl Run {
         if self.unheard > 0 {
             broken.push(format!("{} pairs did not hear each other within {} s", self.unheard, PATIENCE.as_secs()));
         }
-        for ((name, before), (_, after)) in self.before.iter().zip(footprint::of_mesh(&self.mesh)) {
+        for ((name, before), (_, after)) in self.before.iter().zip(after) {
             println!("  {name:<8} before {before}   after {after}");
             broken.extend(after.growth_since(before).map(|why| format!("{name}: {why}")));
         }
         broken
     }
+}
+
+/// What the processes take when every node keeps as many recent messages as it may: a node that was restarted, or to which a client
+/// has moved, would keep fewer or more, and hide or feign what the faults leave.
+async fn full_footprint(mesh: &ProcessMesh, exchange: &Exchange) -> Vec<(String, Footprint)> {
+    let mut listeners = Vec::new();
+    for node in mesh.nodes() {
+        listeners.push(exchange.listen_at(mesh.client(&node.name).await).await);
+    }
+    exchange.fill(TAIL_MESSAGES).await;
+    drop(listeners);
+    // What has ended is closed by then: a connection without a word lives for five seconds.
+    tokio::time::sleep(SETTLING).await;
+    footprint::of_mesh(mesh)
 }
 
 /// The smallest that so large a share does not exceed; of at least one, sorted.
@@ -163,7 +173,7 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
 const REGIONS: [&str; 3] = ["fra", "iad", "sin"];
 /// More than the 4 MiB that a node keeps of each shard, at 80 bytes a message.
 const TAIL_MESSAGES: usize = 60_000;
-const WARM_UP: Duration = Duration::from_secs(10);
+const SETTLING: Duration = Duration::from_secs(10);
 const HELD_MS: std::ops::Range<u64> = 2_000..14_000;
 const PAUSE_MS: std::ops::Range<u64> = 500..5_000;
 const PATIENCE: Duration = Duration::from_secs(60);
