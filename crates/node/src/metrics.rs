@@ -75,6 +75,8 @@ metrics! {
     dropped: Counter, "dropped_messages", "Volatile messages that subscribers were too slow for";
     duplicates: Counter, "duplicate_messages", "Volatile messages not above the last of their publisher session and slot";
     undeliverable: Counter, "undeliverable_messages", "Messages of peers for which no owner could be reached";
+    link_messages: Counter, "link_messages", "Messages written to links";
+    link_batches: Counter, "link_batches", "Frames that they were written in";
     relayed: Counter, "relayed_messages", "Messages passed on for peers without a link to the receiver";
     link_shed: Counter, "link_shed_messages", "Messages shed because a link's queue was full or the link down";
     view_mismatches: Counter, "view_mismatches", "Batches of peers that were sent under another view";

@@ -316,6 +316,8 @@ async fn send_messages(shared: &Shared, link: &Link, connection: &Connection) ->
     let mut writer = connection.open_uni().await?;
     loop {
         let batch = direct.outbox.batch(|| shared.topology.routes().view().digest()).await;
+        shared.metrics.link_batches.inc();
+        shared.metrics.link_messages.inc_by(batch.messages.entries.len() as u64);
         if !batch.datagram || !connection.send_datagram(batch.messages.encode_datagram()) {
             writer.write(batch.messages.encode()).await?;
         }

@@ -1,5 +1,9 @@
 //! The queue of messages towards one peer: named, bounded in bytes, metered, and shedding the newest when full. What
 //! queued up while the last batch was written becomes the next batch.
+//!
+//! There is no timer: a message never waits for others, and batches grow by themselves when it must. Three nodes on a busy
+//! machine of two cores, one publisher to 50 channels: at 100 messages a second 1.00 a batch, at 1,000 a second 1.05, at
+//! 4,000 a second 1.6, as fast as it can (85,000 a second over links) 3.8. Metrics: `link_messages`, `link_batches`.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -47,7 +47,7 @@ fn one_blocked_worker_of_two_is_warned_of_and_dumped_while_the_other_works_on() 
             Act::Abort(dump) => panic!("aborted before it was dumped: {dump}"),
         }
     };
-    runtime.block_on(runtime.spawn(async { tokio::time::sleep(Duration::from_millis(1)).await })).unwrap();
+    runtime.block_on(runtime.spawn(tokio::task::yield_now())).unwrap();
     assert!(seen.contains(&dump.stuck), "{seen:?}");
     assert!(dump.late >= Duration::from_secs(1), "{dump}");
     assert!(dump.tasks >= 2 && dump.to_string().contains("tokio"), "{dump}");
@@ -104,5 +104,6 @@ fn the_process_that_is_ended() {
         let _held = std::io::stderr().lock();
         blocked.recv()
     });
-    std::thread::sleep(PATIENCE);
+    let (_open, end) = sync_channel::<()>(0);
+    let _aborted_long_before = end.recv_timeout(PATIENCE);
 }
