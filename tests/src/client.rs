@@ -53,7 +53,7 @@ impl RawClient {
         let (mut requests, mut answers) = connection.open_bi(SERVER_FRAME_BYTES_MAX).await.unwrap();
         let token = mesh.token("raw", &["live.>:publish,subscribe"]);
         let instance = Instance(rand::random());
-        let hello = Hello { versions: 1..=1, token, client_id: None, instance, agent: "raw".to_owned() };
+        let hello = Hello { versions: 1..=1, token, client_id: None, instance, agent: "raw".to_owned(), connects: 1 };
         requests.write(ClientFrame { request: 1, body: ClientBody::Hello(hello) }.encode()).await.unwrap();
         let frame = answers.next_frame().await.unwrap().unwrap();
         match ServerFrame::decode(frame).unwrap().body {

@@ -102,7 +102,11 @@ impl<'a> Answers<'a> {
             }
             ServerBody::GoAway(go_away) => self.go_away(go_away),
             ServerBody::EntryList(list) => self.connector.entry_points.learn(list),
-            ServerBody::UnsubscribeOk => {}
+            ServerBody::UnsubscribeOk
+            | ServerBody::EnterOk
+            | ServerBody::LeaveOk
+            | ServerBody::PresenceAnswer(_)
+            | ServerBody::WhereAnswer(_) => {}
             ServerBody::Welcome(_) => return Some(End::lost("a second welcome")),
         }
         None

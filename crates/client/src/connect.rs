@@ -137,6 +137,7 @@ impl Connector {
             client_id: self.client_id.clone(),
             instance: self.instance,
             agent: self.agent.clone(),
+            connects: 1,
         })
     }
 }

@@ -44,11 +44,13 @@ impl fmt::Debug for HashKey {
 
 /// The slot of `channel` in the mesh with this key: SipHash-1-3 over the name's bytes, in one write.
 ///
+/// A channel of presence has the slot of the channel that it is about, so that one node owns both.
+///
 /// The standard `Hash` of a string is not used, because what it feeds a hasher may differ between compilers.
 #[must_use]
 pub fn slot_of(key: &HashKey, channel: &ChannelName) -> Slot {
     let mut hasher = SipHasher13::new_with_key(&key.0);
-    hasher.write(channel.as_str().as_bytes());
+    hasher.write(channel.subject().as_bytes());
     Slot::of_hash(hasher.finish())
 }
 
@@ -73,6 +75,14 @@ mod tests {
             (&*"x".repeat(255), 1273),
         ] {
             assert_eq!(slot(&KEY, channel), golden, "{channel}");
+        }
+    }
+
+    #[test]
+    fn a_channel_and_its_presence_have_one_slot() {
+        let channel = ChannelName::parse("chat.room-7").unwrap();
+        for about in [channel.presence(), channel.counts()] {
+            assert_eq!(slot_of(&KEY, &about), slot_of(&KEY, &channel));
         }
     }
 

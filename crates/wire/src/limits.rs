@@ -14,6 +14,8 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 1024;
 pub const SERVER_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Largest frame between peers.
 pub const PEER_FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Largest frame of presence between peers: a channel with 16,384 occupants that all say as much as they may.
+pub const PRESENCE_FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Largest first frame of a peer, before its hello is checked.
 pub const PEER_HELLO_BYTES_MAX: usize = 64 * 1024;
 /// Largest SWIM message.

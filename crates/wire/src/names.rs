@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 /// Channels that begin so are the mesh's own: clients may not use them.
 pub const RESERVED_PREFIX: &str = "farwire:";
-/// Longest channel or pattern, in bytes.
+/// Before the name of a channel: the channel on which its presence events are told.
+pub const PRESENCE_PREFIX: &str = "farwire:presence.";
+/// Before the name of a channel: the channel on which its occupancy is told, as sums of intervals.
+pub const COUNTS_PREFIX: &str = "farwire:counts.";
+/// Longest channel or pattern, in bytes; a prefix of the mesh's own comes on top.
 pub const CHANNEL_BYTES_MAX: usize = 255;
 /// Longest node, region or mesh name, in bytes.
 pub const LABEL_BYTES_MAX: usize = 32;
@@ -139,6 +143,30 @@ impl ChannelName {
     pub fn is_reserved(&self) -> bool {
         self.as_str().starts_with(RESERVED_PREFIX)
     }
+
+    /// The channel on which this one's presence events are told.
+    #[must_use]
+    pub fn presence(&self) -> Self {
+        Self(format!("{PRESENCE_PREFIX}{self}").into())
+    }
+
+    /// The channel on which this one's occupancy is told.
+    #[must_use]
+    pub fn counts(&self) -> Self {
+        Self(format!("{COUNTS_PREFIX}{self}").into())
+    }
+
+    /// The name of the channel that this one is about, if it is one of presence; otherwise its own.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        split_prefix(self.as_str()).1
+    }
+}
+
+/// A name without the prefix that makes it one of presence, and that prefix.
+pub(crate) fn split_prefix(text: &str) -> (&str, &str) {
+    let prefix = [PRESENCE_PREFIX, COUNTS_PREFIX].into_iter().find(|prefix| text.starts_with(prefix));
+    text.split_at(prefix.map_or(0, str::len))
 }
 
 fn check_label(text: &str) -> Result<(), NameError> {
@@ -154,6 +182,7 @@ fn check_client_id(text: &str) -> Result<(), NameError> {
 }
 
 fn check_channel(text: &str) -> Result<(), NameError> {
+    let text = split_prefix(text).1;
     check_length(text, CHANNEL_BYTES_MAX)?;
     text.split('.').try_for_each(check_segment)
 }
@@ -191,6 +220,17 @@ mod tests {
             assert_eq!(ChannelName::parse(bad), Err(NameError::ChannelAlphabet));
         }
         assert_eq!(ChannelName::parse(&"x".repeat(256)), Err(NameError::TooLong(255)));
+    }
+
+    #[test]
+    fn a_channel_of_presence_is_about_another_one_of_any_length() {
+        let longest = ChannelName::parse(&"x".repeat(255)).unwrap();
+        for about in [longest.presence(), longest.counts()] {
+            assert_eq!(ChannelName::parse(about.as_str()), Ok(about.clone()));
+            assert_eq!((about.subject(), about.is_reserved()), (longest.as_str(), true));
+        }
+        assert_eq!(longest.subject(), longest.as_str());
+        assert_eq!(ChannelName::parse(PRESENCE_PREFIX), Err(NameError::Empty));
     }
 
     #[test]

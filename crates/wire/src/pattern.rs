@@ -4,7 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::names::{CHANNEL_BYTES_MAX, ChannelName, NameError, check_length, check_segment};
+use crate::names::{
+    CHANNEL_BYTES_MAX, COUNTS_PREFIX, ChannelName, NameError, PRESENCE_PREFIX, check_length, check_segment,
+    split_prefix,
+};
 
 /// Most segments that a pattern with a wildcard may have.
 pub const PATTERN_SEGMENTS_MAX: usize = 16;
@@ -21,8 +24,9 @@ impl Pattern {
     /// # Errors
     /// Says which rule is broken.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        check_length(text, CHANNEL_BYTES_MAX)?;
-        let mut segments = text.split('.').peekable();
+        let subject = split_prefix(text).1;
+        check_length(subject, CHANNEL_BYTES_MAX)?;
+        let mut segments = subject.split('.').peekable();
         let mut count = 0;
         let mut wild = false;
         while let Some(segment) = segments.next() {
@@ -56,6 +60,27 @@ impl Pattern {
     #[must_use]
     pub fn channel(&self) -> Option<ChannelName> {
         self.is_channel().then(|| ChannelName::parse(&self.0).ok()).flatten()
+    }
+
+    /// The pattern of the presence events of the channels that this one names.
+    #[must_use]
+    pub fn presence(&self) -> Self {
+        Self(format!("{PRESENCE_PREFIX}{self}").into())
+    }
+
+    /// The pattern of the occupancy of the channels that this one names.
+    #[must_use]
+    pub fn counts(&self) -> Self {
+        Self(format!("{COUNTS_PREFIX}{self}").into())
+    }
+
+    /// The pattern of the channels that this one is about, if it is one of presence.
+    #[must_use]
+    pub fn subject(&self) -> Option<Self> {
+        match split_prefix(&self.0) {
+            ("", _) => None,
+            (_, subject) => Some(Self(subject.into())),
+        }
     }
 
     /// Whether `channel` is one of those that the pattern names.

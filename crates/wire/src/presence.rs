@@ -6,11 +6,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error::{DecodeError, ErrorCode};
 use crate::ids::{Instance, Life};
 use crate::names::{ChannelName, ClientId, NodeName};
 
 /// Longest state of an occupant, in bytes of JSON.
 pub const STATE_BYTES_MAX: usize = 1024;
+/// Most channels in one query.
+pub const QUERY_CHANNELS_MAX: usize = 1_000;
 
 /// A client's stay on channels, kept over reconnects and moves to other nodes. The client id comes from the token, so
 /// nobody can speak for another client.
@@ -133,7 +136,12 @@ pub struct PartChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresenceFrame {
     /// News of a part.
-    Change(PartChange),
+    Change {
+        /// The news.
+        change: PartChange,
+        /// The receiver has just begun to want the channel: what it learns by this happened before.
+        catch_up: bool,
+    },
     /// A change before one that arrived is missing: send the whole part.
     Ask {
         /// Of which channel.
@@ -164,6 +172,70 @@ pub enum PresenceFrame {
     },
     /// The writer was given up for dead, and its stays were ended: it must go on under another life.
     Buried(Writer),
+    /// The sender answers for these channels, at most [`QUERY_CHANNELS_MAX`]: tell it what the receiver's region does
+    /// there, now and for a minute.
+    Fetch(Vec<ChannelName>),
+    /// All parts of these channels were told.
+    Fetched(Vec<ChannelName>),
+}
+
+/// Something that the subscribers of a channel's presence hear: the payload of the messages on the channel's
+/// [`presence`](ChannelName::presence) and [`counts`](ChannelName::counts).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresenceEvent {
+    /// A client came.
+    Join {
+        /// Who.
+        client: ClientId,
+        /// What it says of itself.
+        state: PresenceState,
+        /// Sessions now.
+        occupancy: u64,
+    },
+    /// A client went.
+    Leave {
+        /// Who.
+        client: ClientId,
+        /// Sessions now.
+        occupancy: u64,
+    },
+    /// A client was lost and did not come back in time.
+    Timeout {
+        /// Who.
+        client: ClientId,
+        /// Sessions now.
+        occupancy: u64,
+    },
+    /// A client says something else of itself.
+    State {
+        /// Who.
+        client: ClientId,
+        /// What it says now.
+        state: PresenceState,
+        /// Sessions now.
+        occupancy: u64,
+    },
+    /// What happened in an interval on a channel with many occupants, or how things stand after the channel's owner
+    /// changed.
+    Interval {
+        /// Sessions now.
+        occupancy: u64,
+        /// Clients now.
+        clients: u64,
+        /// Clients that came.
+        joined: u64,
+        /// Clients that went.
+        left: u64,
+    },
+}
+
+/// Checks the channels of a query.
+pub(crate) fn channels_of(texts: &[String]) -> Result<Vec<ChannelName>, DecodeError> {
+    if texts.len() > QUERY_CHANNELS_MAX {
+        return Err(DecodeError::malformed("more than 1,000 channels in one query"));
+    }
+    let channels = texts.iter().map(|text| ChannelName::parse(text)).collect::<Result<_, _>>();
+    channels.map_err(|error| DecodeError::new(0, ErrorCode::BadChannel, error.to_string()))
 }
 
 #[cfg(test)]

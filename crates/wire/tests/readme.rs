@@ -115,6 +115,7 @@ fn prove_requests(examples: &mut Examples) {
         client_id: None,
         instance: Instance(0x0102_0304_0506_0708),
         agent: "demo/1".to_owned(),
+        connects: 0,
     };
     examples.prove_request("Hello", 1, ClientBody::Hello(hello));
     let filter = Filter::new(vec![pattern("live.a"), pattern("live.b.>")]).unwrap();

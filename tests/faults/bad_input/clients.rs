@@ -23,6 +23,7 @@ async fn a_client_that_breaks_the_protocol_is_told_how_and_ended() {
             client_id: None,
             instance: Instance(1),
             agent: "stranger".to_owned(),
+            connects: 1,
         }),
     };
     let early = ClientFrame { request: 1, body: ClientBody::Unsubscribe(1) }.encode();

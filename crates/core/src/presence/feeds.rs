@@ -72,7 +72,7 @@ impl Presence {
         effects: &mut Vec<Effect>,
     ) {
         match frame {
-            PresenceFrame::Change(change) => {
+            PresenceFrame::Change { change, catch_up: _ } => {
                 change.present.iter().for_each(|(_, occupant)| self.local.observe(occupant.stamp, wall_us));
                 self.take_change(now, mesh, from, &change, effects);
             }
@@ -86,6 +86,7 @@ impl Presence {
                 }
             }
             PresenceFrame::Superseded { channel, id, moves } => self.local.superseded(&id, moves, &channel),
+            PresenceFrame::Fetch(_) | PresenceFrame::Fetched(_) => {}
             PresenceFrame::Buried(writer) => {
                 if writer == *self.local.writer() {
                     let life = self.draw_life();
@@ -296,7 +297,10 @@ impl Presence {
         for (region, owner) in fed_now {
             // Who was fed just now has the change within the whole part.
             if fed_before.get(&region) == Some(&owner) {
-                effects.push(Effect::Send { to: owner, frame: PresenceFrame::Change(change.clone()) });
+                effects.push(Effect::Send {
+                    to: owner,
+                    frame: PresenceFrame::Change { change: change.clone(), catch_up: false },
+                });
             }
         }
     }
@@ -316,7 +320,10 @@ impl Presence {
         for (_, owner) in fed.iter().filter(|(region, owner)| before.get(*region) != Some(*owner)) {
             let ours = owned.channel.writers().filter(|(_, region, _)| **region == self.region);
             let wholes = ours.filter_map(|(writer, _, _)| owned.channel.whole(name, writer));
-            effects.extend(wholes.map(|whole| Effect::Send { to: owner.clone(), frame: PresenceFrame::Change(whole) }));
+            effects.extend(wholes.map(|change| Effect::Send {
+                to: owner.clone(),
+                frame: PresenceFrame::Change { change, catch_up: true },
+            }));
         }
         fed
     }
@@ -327,8 +334,9 @@ impl Presence {
         } else {
             self.owned.get(channel).and_then(|owned| owned.channel.whole(channel, writer))
         };
-        if let Some(whole) = whole {
-            effects.push(Effect::Send { to: from.clone(), frame: PresenceFrame::Change(whole) });
+        if let Some(change) = whole {
+            let frame = PresenceFrame::Change { change, catch_up: false };
+            effects.push(Effect::Send { to: from.clone(), frame });
         }
     }
 

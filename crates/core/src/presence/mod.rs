@@ -32,8 +32,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farwire_wire::ids::{Life, Slot};
-use farwire_wire::names::{ChannelName, ClientId, NodeName, RegionName};
-use farwire_wire::presence::{PartChange, PresenceFrame, PresenceId, PresenceState};
+use farwire_wire::names::{ChannelName, NodeName, RegionName};
+use farwire_wire::presence::{PartChange, PresenceEvent, PresenceFrame, PresenceId, PresenceState};
 
 pub use self::answer::{Answer, RegionAnswer};
 pub use self::channel::Listed;
@@ -135,55 +135,7 @@ pub enum Effect {
         /// Which channel.
         channel: ChannelName,
         /// What changed.
-        news: News,
-    },
-}
-
-/// What subscribers hear.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// A client came.
-    Join {
-        /// Who.
-        client: ClientId,
-        /// What it says of itself.
-        state: PresenceState,
-        /// Sessions now.
-        occupancy: u64,
-    },
-    /// A client went.
-    Leave {
-        /// Who.
-        client: ClientId,
-        /// Sessions now.
-        occupancy: u64,
-    },
-    /// A client was lost and did not come back in time.
-    Timeout {
-        /// Who.
-        client: ClientId,
-        /// Sessions now.
-        occupancy: u64,
-    },
-    /// A client says something else of itself.
-    State {
-        /// Who.
-        client: ClientId,
-        /// What it says now.
-        state: PresenceState,
-        /// Sessions now.
-        occupancy: u64,
-    },
-    /// What happened in an interval on a channel with many occupants, or while its owner changed.
-    Interval {
-        /// Sessions now.
-        occupancy: u64,
-        /// Clients now.
-        clients: u64,
-        /// Clients that came.
-        joined: u64,
-        /// Clients that went.
-        left: u64,
+        event: PresenceEvent,
     },
 }
 
@@ -305,7 +257,7 @@ impl Presence {
         if owner == self.local.writer().node {
             self.take_change(now, mesh, &owner, &change, effects);
         } else {
-            effects.push(Effect::Send { to: owner, frame: PresenceFrame::Change(change) });
+            effects.push(Effect::Send { to: owner, frame: PresenceFrame::Change { change, catch_up: false } });
         }
     }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use farwire_wire::names::{ChannelName, NodeName, RegionName};
+use farwire_wire::presence::PresenceEvent;
 
 use super::channel::{Channel, Event};
-use super::{Effect, INTERVAL, News};
+use super::{Effect, INTERVAL};
 
 #[derive(Debug)]
 pub(super) struct Owned {
@@ -73,13 +74,13 @@ impl Owned {
     /// Sums the interval up if it is over.
     pub(super) fn tell_interval(&mut self, now: Duration, name: &ChannelName, effects: &mut Vec<Effect>) {
         if let Some(sum) = self.interval.take_if(|sum| sum.due <= now) {
-            let news = News::Interval {
+            let event = PresenceEvent::Interval {
                 occupancy: self.channel.occupancy(),
                 clients: self.channel.clients(),
                 joined: sum.joined,
                 left: sum.left,
             };
-            effects.push(Effect::Tell { channel: name.clone(), news });
+            effects.push(Effect::Tell { channel: name.clone(), event });
         }
     }
 
@@ -100,11 +101,11 @@ impl Sum {
 }
 
 fn news(channel: &ChannelName, event: Event, occupancy: u64) -> Effect {
-    let news = match event {
-        Event::Join(client, state) => News::Join { client, state, occupancy },
-        Event::Leave(client) => News::Leave { client, occupancy },
-        Event::Timeout(client) => News::Timeout { client, occupancy },
-        Event::State(client, state) => News::State { client, state, occupancy },
+    let event = match event {
+        Event::Join(client, state) => PresenceEvent::Join { client, state, occupancy },
+        Event::Leave(client) => PresenceEvent::Leave { client, occupancy },
+        Event::Timeout(client) => PresenceEvent::Timeout { client, occupancy },
+        Event::State(client, state) => PresenceEvent::State { client, state, occupancy },
     };
-    Effect::Tell { channel: channel.clone(), news }
+    Effect::Tell { channel: channel.clone(), event }
 }

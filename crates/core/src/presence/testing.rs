@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use farwire_wire::ids::{Instance, Life, Slot};
 use farwire_wire::names::{ChannelName, ClientId, NodeName, RegionName};
-use farwire_wire::presence::{PresenceFrame, PresenceId, PresenceState};
+use farwire_wire::presence::{PresenceEvent, PresenceFrame, PresenceId, PresenceState};
 
-use super::{Answer, Effect, Input, MemberReach, Mesh, News, Presence};
+use super::{Answer, Effect, Input, MemberReach, Mesh, Presence};
 use crate::hash::{HashKey, slot_of};
 use crate::placement::testing::routes_of;
 use crate::placement::{Member, View};
@@ -52,7 +52,7 @@ pub(super) struct Node {
     pub(super) region: RegionName,
     pub(super) presence: Presence,
     pub(super) is_up: bool,
-    pub(super) told: Vec<(ChannelName, News)>,
+    pub(super) told: Vec<(ChannelName, PresenceEvent)>,
     /// Since when each other node is out of reach.
     out: BTreeMap<usize, Duration>,
 }
@@ -120,7 +120,7 @@ impl World {
                         self.wires.entry((node, to)).or_default().push_back((self.now + DELAY, frame));
                     }
                 }
-                Effect::Tell { channel, news } => self.nodes[node].told.push((channel, news)),
+                Effect::Tell { channel, event } => self.nodes[node].told.push((channel, event)),
             }
         }
     }
@@ -285,7 +285,7 @@ impl World {
     }
 
     /// What the subscribers of a node's region heard of a channel from this node since the last call.
-    pub(super) fn heard(&mut self, node: usize, on: &str) -> Vec<News> {
+    pub(super) fn heard(&mut self, node: usize, on: &str) -> Vec<PresenceEvent> {
         let on = channel(on);
         let told = std::mem::take(&mut self.nodes[node].told);
         told.into_iter().filter(|(channel, _)| *channel == on).map(|(_, news)| news).collect()

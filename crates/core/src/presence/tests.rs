@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use farwire_wire::names::ClientId;
-use farwire_wire::presence::PresenceState;
+use farwire_wire::presence::{PresenceEvent, PresenceState};
 
 use super::testing::{World, id};
-use super::{GONE_FOR, News, UNSEEN_KEPT};
+use super::{GONE_FOR, UNSEEN_KEPT};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,8 +15,8 @@ fn client(name: &str) -> ClientId {
     ClientId::parse(name).unwrap()
 }
 
-fn join(name: &str, occupancy: u64) -> News {
-    News::Join { client: client(name), state: PresenceState::default(), occupancy }
+fn join(name: &str, occupancy: u64) -> PresenceEvent {
+    PresenceEvent::Join { client: client(name), state: PresenceState::default(), occupancy }
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn who_enters_anywhere_is_seen_everywhere_and_once() {
         assert_eq!(world.listed(region, "chat"), BTreeMap::from([("ann".to_owned(), r#"{"mood":"fine"}"#.to_owned())]));
         let owner = world.owner(region, "chat");
         let state = PresenceState::parse(r#"{"mood":"fine"}"#).unwrap();
-        assert_eq!(world.heard(owner, "chat"), [News::Join { client: client("ann"), state, occupancy: 1 }]);
+        assert_eq!(world.heard(owner, "chat"), [PresenceEvent::Join { client: client("ann"), state, occupancy: 1 }]);
     }
 }
 
@@ -49,7 +49,7 @@ fn a_client_with_three_sessions_is_one_client_and_leaves_with_the_last() {
     world.leave(1, &id("ann", 3), 1, "chat");
     world.pass(SECOND);
     let heard = world.heard(0, "chat");
-    assert!(matches!(heard[..], [News::Join { .. }, News::Leave { occupancy: 0, .. }]), "{heard:?}");
+    assert!(matches!(heard[..], [PresenceEvent::Join { .. }, PresenceEvent::Leave { occupancy: 0, .. }]), "{heard:?}");
     assert_eq!(world.answer("fra", "chat").clients, 0);
 }
 
@@ -85,7 +85,10 @@ fn a_client_that_moved_and_left_is_gone_though_its_old_node_still_waits_for_it()
     world.pass(SECOND);
     world.end(new, &ann, 2, true);
     world.pass(SECOND);
-    assert_eq!(world.heard(owner, "chat"), [join("ann", 1), News::Leave { client: client("ann"), occupancy: 0 }]);
+    assert_eq!(
+        world.heard(owner, "chat"),
+        [join("ann", 1), PresenceEvent::Leave { client: client("ann"), occupancy: 0 }]
+    );
     assert_eq!(world.answer("fra", "chat").occupancy, 0);
 }
 
@@ -98,7 +101,7 @@ fn a_lost_client_stays_for_its_grace_and_then_times_out() {
     world.pass(9 * SECOND);
     assert_eq!(world.heard(0, "chat"), [join("ann", 1)]);
     world.pass(2 * SECOND);
-    assert_eq!(world.heard(0, "chat"), [News::Timeout { client: client("ann"), occupancy: 0 }]);
+    assert_eq!(world.heard(0, "chat"), [PresenceEvent::Timeout { client: client("ann"), occupancy: 0 }]);
 }
 
 #[test]
@@ -128,7 +131,7 @@ fn the_newest_word_of_a_client_is_its_state() {
     for region in ["fra", "iad"] {
         assert_eq!(world.listed(region, "chat")["ann"], "3");
     }
-    let states = world.heard(1, "chat").into_iter().filter(|news| matches!(news, News::State { .. })).count();
+    let states = world.heard(1, "chat").into_iter().filter(|news| matches!(news, PresenceEvent::State { .. })).count();
     assert_eq!(states, 2);
 }
 
@@ -149,7 +152,7 @@ fn a_dead_nodes_clients_are_left_out_at_once_and_time_out_later() {
     assert_eq!(world.answer("iad", on).occupancy, 1);
     assert_eq!(world.heard(owner, on), [], "not announced yet: it may be resuming elsewhere");
     world.pass(GONE_FOR);
-    assert_eq!(world.heard(owner, on), [News::Timeout { client: client("ann"), occupancy: 1 }]);
+    assert_eq!(world.heard(owner, on), [PresenceEvent::Timeout { client: client("ann"), occupancy: 1 }]);
 }
 
 #[test]
@@ -167,7 +170,7 @@ fn a_dead_owner_is_replaced_by_one_that_knows_everybody_and_greets_nobody_again(
     let owner = world.owner("fra", on);
     assert_eq!(world.answer("fra", on).occupancy, 3);
     let heard = world.heard(owner, on);
-    assert!(heard.iter().all(|news| matches!(news, News::Interval { joined: 0, left: 0, .. })), "{heard:?}");
+    assert!(heard.iter().all(|news| matches!(news, PresenceEvent::Interval { joined: 0, left: 0, .. })), "{heard:?}");
 }
 
 #[test]
@@ -222,7 +225,7 @@ fn a_node_that_was_given_up_comes_back_under_another_life() {
     world.heard(owner, on);
     (0..6).filter(|other| *other != apart).for_each(|other| world.cut(apart, other));
     world.pass(40 * SECOND);
-    assert_eq!(world.heard(owner, on), [News::Timeout { client: client("ann"), occupancy: 0 }]);
+    assert_eq!(world.heard(owner, on), [PresenceEvent::Timeout { client: client("ann"), occupancy: 0 }]);
     world.heal();
     world.pass(10 * SECOND);
     assert_eq!(world.answer("fra", on).occupancy, 1);
@@ -266,9 +269,9 @@ fn many_occupants_are_summed_up_once_a_second() {
     let heard = world.heard(0, "chat");
     assert!((4..=7).contains(&heard.len()), "{heard:?}");
     let (joined, left) = heard.iter().fold((0, 0), |(joined, left), news| match news {
-        News::Interval { joined: more, left: fewer, .. } => (joined + more, left + fewer),
+        PresenceEvent::Interval { joined: more, left: fewer, .. } => (joined + more, left + fewer),
         other => panic!("{other:?}"),
     });
     assert_eq!((joined, left), (90, 1));
-    assert!(matches!(heard.last(), Some(News::Interval { occupancy: 99, clients: 99, .. })));
+    assert!(matches!(heard.last(), Some(PresenceEvent::Interval { occupancy: 99, clients: 99, .. })));
 }

@@ -204,6 +204,10 @@ impl Requests<'_> {
                 Err(error) => self.refuse(frame.request, error, 0).await?,
             },
             ClientBody::Unsubscribe(subscription) => self.unsubscribe(frame.request, subscription).await?,
+            ClientBody::Enter(_) | ClientBody::Leave(_) | ClientBody::PresenceQuery(_) | ClientBody::WhereQuery(_) => {
+                let error = WireError::new(ErrorCode::Unsupported, "presence is not built yet");
+                self.refuse(frame.request, error, 0).await?;
+            }
             ClientBody::Hello(_) => return Err(WireError::new(ErrorCode::ProtocolState, "a second hello")),
         }
         Ok(None)

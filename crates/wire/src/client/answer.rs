@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::{AckLevel, bad_name};
+use super::{AckLevel, PresenceAnswer, WhereAnswer, bad_name};
 use crate::error::{DecodeError, WireError, printable};
 use crate::frame::delimited;
 use crate::ids::SessionId;
@@ -46,6 +46,14 @@ pub enum ServerBody {
     GoAway(GoAway),
     /// The entry points have changed.
     EntryList(Vec<EntryPoint>),
+    /// The session is present, as it asked.
+    EnterOk,
+    /// The session is present there no more.
+    LeaveOk,
+    /// Who is there; more frames may follow.
+    PresenceAnswer(PresenceAnswer),
+    /// Where the client is; more frames may follow.
+    WhereAnswer(WhereAnswer),
 }
 
 /// What a client learns on arrival.
@@ -128,6 +136,10 @@ impl ServerFrame {
             ServerBody::EntryList(list) => {
                 Body::EntryList(proto::EntryList { entry_points: list.iter().map(entry_point_to_proto).collect() })
             }
+            ServerBody::EnterOk => Body::EnterOk(proto::EnterOk {}),
+            ServerBody::LeaveOk => Body::LeaveOk(proto::LeaveOk {}),
+            ServerBody::PresenceAnswer(answer) => Body::PresenceAnswer(answer.to_proto()),
+            ServerBody::WhereAnswer(answer) => Body::WhereAnswer(answer.to_proto()),
         };
         delimited(&proto::ServerFrame { request: self.request, body: Some(body) })
     }
@@ -165,6 +177,10 @@ impl ServerFrame {
                 reason: printable(&go_away.reason),
             }),
             Body::EntryList(list) => ServerBody::EntryList(entry_points_of(&list.entry_points)?),
+            Body::EnterOk(_) => ServerBody::EnterOk,
+            Body::LeaveOk(_) => ServerBody::LeaveOk,
+            Body::PresenceAnswer(answer) => ServerBody::PresenceAnswer(PresenceAnswer::from_proto(answer)?),
+            Body::WhereAnswer(answer) => ServerBody::WhereAnswer(WhereAnswer::from_proto(&answer)?),
         };
         Ok(Self { request: frame.request, body })
     }

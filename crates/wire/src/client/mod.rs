@@ -4,6 +4,7 @@
 
 mod answer;
 mod delivery;
+mod presence;
 mod request;
 
 use crate::error::{DecodeError, ErrorCode};
@@ -12,7 +13,8 @@ use crate::proto::client as proto;
 
 pub use answer::{EntryPoint, GoAway, ServerBody, ServerFrame, SessionLimits, Welcome};
 pub use delivery::{Delivery, decode_delivery_header, delivery_header};
-pub use request::{ClientBody, ClientFrame, Hello, Publish};
+pub use presence::{ChannelPresence, ListedOccupant, Place, PresenceAnswer, RegionPresence, WhereAnswer};
+pub use request::{ClientBody, ClientFrame, Enter, Hello, PresenceQuery, Publish};
 
 /// The ALPN of the client protocol.
 pub const CLIENT_ALPN: &[u8] = b"farwire/1";

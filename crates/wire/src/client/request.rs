@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use prost::Message;
 
+use super::presence::state_of;
 use super::{AckLevel, bad_name};
 use crate::error::{DecodeError, ErrorCode, printable};
 use crate::frame::delimited;
@@ -13,6 +14,7 @@ use crate::ids::{Instance, PublisherId};
 use crate::limits::{AGENT_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::names::{ChannelName, ClientId};
 use crate::pattern::{FILTER_PATTERNS_MAX, Filter, Pattern};
+use crate::presence::{PresenceState, channels_of};
 use crate::proto::client as proto;
 
 /// What a client asks for.
@@ -35,6 +37,14 @@ pub enum ClientBody {
     Subscribe(Filter),
     /// End the subscription that the request with this number made.
     Unsubscribe(u64),
+    /// Be present on a channel, or say something else of oneself there.
+    Enter(Enter),
+    /// Be present on a channel no more.
+    Leave(ChannelName),
+    /// Who is there?
+    PresenceQuery(PresenceQuery),
+    /// Where is this client present?
+    WhereQuery(ClientId),
 }
 
 /// Who a client is and what it speaks.
@@ -50,6 +60,26 @@ pub struct Hello {
     pub instance: Instance,
     /// Name and version of the SDK.
     pub agent: String,
+    /// How often this instance has said hello, this time included.
+    pub connects: u32,
+}
+
+/// A session becomes present, or says something else of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enter {
+    /// Where.
+    pub channel: ChannelName,
+    /// What it says.
+    pub state: PresenceState,
+}
+
+/// Whose presence is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceQuery {
+    /// 1–[`QUERY_CHANNELS_MAX`](crate::presence::QUERY_CHANNELS_MAX) channels.
+    pub channels: Vec<ChannelName>,
+    /// List who is there.
+    pub occupants: bool,
 }
 
 /// A message on its way in.
@@ -95,6 +125,12 @@ impl ClientFrame {
             proto::client_frame::Body::Publish(publish) => publish_of(publish).map(ClientBody::Publish),
             proto::client_frame::Body::Subscribe(s) => filter_of(&s.patterns).map(ClientBody::Subscribe),
             proto::client_frame::Body::Unsubscribe(u) => Ok(ClientBody::Unsubscribe(u.subscription)),
+            proto::client_frame::Body::Enter(enter) => enter_of(&enter).map(ClientBody::Enter),
+            proto::client_frame::Body::Leave(leave) => channel_of(&leave.channel).map(ClientBody::Leave),
+            proto::client_frame::Body::PresenceQuery(query) => query_of(&query).map(ClientBody::PresenceQuery),
+            proto::client_frame::Body::WhereQuery(query) => {
+                ClientId::parse(&query.client_id).map(ClientBody::WhereQuery).map_err(bad_name)
+            }
         });
         match body {
             Ok(body) => Ok(Self { request, body }),
@@ -111,6 +147,7 @@ impl ClientFrame {
                 client_id: hello.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
                 instance: hello.instance.0,
                 agent: hello.agent.clone(),
+                connects: hello.connects,
             }),
             ClientBody::Publish(publish) => proto::client_frame::Body::Publish(proto::Publish {
                 channel: publish.channel.as_str().to_owned(),
@@ -125,6 +162,20 @@ impl ClientFrame {
             }),
             ClientBody::Unsubscribe(subscription) => {
                 proto::client_frame::Body::Unsubscribe(proto::Unsubscribe { subscription: *subscription })
+            }
+            ClientBody::Enter(enter) => proto::client_frame::Body::Enter(proto::Enter {
+                channel: enter.channel.to_string(),
+                state: enter.state.json().unwrap_or_default().to_owned(),
+            }),
+            ClientBody::Leave(channel) => {
+                proto::client_frame::Body::Leave(proto::Leave { channel: channel.to_string() })
+            }
+            ClientBody::PresenceQuery(query) => proto::client_frame::Body::PresenceQuery(proto::PresenceQuery {
+                channels: query.channels.iter().map(ToString::to_string).collect(),
+                occupants: query.occupants,
+            }),
+            ClientBody::WhereQuery(client) => {
+                proto::client_frame::Body::WhereQuery(proto::WhereQuery { client_id: client.to_string() })
             }
         };
         proto::ClientFrame { request: self.request, body: Some(body) }
@@ -145,7 +196,24 @@ fn hello_of(hello: proto::Hello) -> Result<Hello, DecodeError> {
         client_id,
         instance: Instance(hello.instance),
         agent: printable(&hello.agent).chars().take(AGENT_BYTES_MAX).collect(),
+        connects: hello.connects,
     })
+}
+
+fn enter_of(enter: &proto::Enter) -> Result<Enter, DecodeError> {
+    Ok(Enter { channel: channel_of(&enter.channel)?, state: state_of(&enter.state)? })
+}
+
+fn query_of(query: &proto::PresenceQuery) -> Result<PresenceQuery, DecodeError> {
+    let channels = channels_of(&query.channels)?;
+    if channels.is_empty() {
+        return Err(DecodeError::malformed("a presence query without a channel"));
+    }
+    Ok(PresenceQuery { channels, occupants: query.occupants })
+}
+
+fn channel_of(text: &str) -> Result<ChannelName, DecodeError> {
+    ChannelName::parse(text).map_err(bad_name)
 }
 
 fn publish_of(publish: proto::Publish) -> Result<Publish, DecodeError> {
@@ -154,7 +222,7 @@ fn publish_of(publish: proto::Publish) -> Result<Publish, DecodeError> {
         return Err(DecodeError::new(0, ErrorCode::FrameTooLarge, message));
     }
     Ok(Publish {
-        channel: ChannelName::parse(&publish.channel).map_err(bad_name)?,
+        channel: channel_of(&publish.channel)?,
         payload: publish.payload,
         publisher: PublisherId(publish.publisher),
         number: publish.number,

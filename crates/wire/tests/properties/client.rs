@@ -28,13 +28,14 @@ fn encode_delivery(delivery: &Delivery) -> Bytes {
 
 fn hello() -> impl Strategy<Value = Hello> {
     let versions = any::<(u32, u32)>().prop_map(|(a, b)| a.min(b)..=a.max(b));
-    let parts = (versions, any::<String>(), prop::option::of(client_id()), any::<u64>(), "\\PC{0,64}");
-    parts.prop_map(|(versions, token, client_id, instance, agent)| Hello {
+    let parts = (versions, any::<String>(), prop::option::of(client_id()), any::<u64>(), "\\PC{0,64}", any::<u32>());
+    parts.prop_map(|(versions, token, client_id, instance, agent, connects)| Hello {
         versions,
         token,
         client_id,
         instance: Instance(instance),
         agent,
+        connects,
     })
 }
 
