@@ -10,7 +10,7 @@ use farwire_transport::endpoint::PEER_PORT_ALPN;
 use farwire_transport::tls::{self, KeyFiles, ReloadingKey};
 use farwire_transport::{FrameReader, FrameWriter, MeshFile, PeerConnection, PeerPort, PeerRole, Socket};
 use farwire_wire::limits::PEER_FRAME_BYTES_MAX;
-use farwire_wire::peer::{Messages, NodeState, PeerFrame, PeerHello};
+use farwire_wire::peer::{Messages, NodeState, PeerFrame, PeerHello, StreamKind};
 use farwire_wire::{Life, NodeName, RegionName};
 
 use crate::mesh::TestMesh;
@@ -50,7 +50,8 @@ impl RawPeer {
         // In TLS 1.3 the dialer is connected before the other side has judged its certificate: only an answer tells.
         let theirs = PeerFrame::decode(answers.next_frame().await.ok()??).unwrap();
         assert!(matches!(&theirs, PeerFrame::Hello(hello) if hello.node.as_str() == node), "{theirs:?}");
-        let messages = connection.connection.open_uni().await.ok()?;
+        let mut messages = connection.connection.open_uni().await.ok()?;
+        messages.write(StreamKind::Messages.encode()).await.ok()?;
         Some(Self { connection, control, answers, messages, _port: port })
     }
 

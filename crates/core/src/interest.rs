@@ -174,6 +174,14 @@ impl InterestTable {
         set
     }
 
+    /// The peers that have said that they want messages of `channel`.
+    #[must_use]
+    pub fn wishing(&self, channel: &ChannelName) -> PeerSet {
+        let mut set = PeerSet::default();
+        self.wishes.for_each_match(channel, |peer| set.insert(peer));
+        set
+    }
+
     /// All peers.
     #[must_use]
     pub fn everybody(&self) -> PeerSet {

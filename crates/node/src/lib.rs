@@ -17,6 +17,7 @@ mod membership;
 mod metrics;
 mod node;
 mod peers;
+mod presence;
 mod probe;
 mod probed;
 mod queue;

@@ -1,10 +1,12 @@
 //! The node's counters, in Prometheus' words. A channel is never a label: clients choose channels.
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::queue::{Meter, QueueName};
@@ -43,6 +45,47 @@ pub(crate) struct WatchedLabel {
     /// A loop or a worker of the runtime.
     pub(crate) watched: String,
 }
+
+macro_rules! histogram {
+    ($(#[$doc:meta])* $name:ident, $buckets:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub(crate) struct $name(Histogram);
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self(Histogram::new($buckets))
+            }
+        }
+
+        impl $name {
+            pub(crate) fn observe(&self, value: f64) {
+                self.0.observe(value);
+            }
+        }
+
+        impl EncodeMetric for $name {
+            fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+                self.0.encode(encoder)
+            }
+
+            fn metric_type(&self) -> MetricType {
+                self.0.metric_type()
+            }
+        }
+    };
+}
+
+histogram!(
+    /// How many things something was about.
+    Sizes,
+    [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0]
+);
+histogram!(
+    /// Seconds that something took.
+    Lags,
+    [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]
+);
 
 macro_rules! metrics {
     ($($field:ident: $type:ty, $name:literal, $help:literal;)*) => {
@@ -98,6 +141,12 @@ metrics! {
     members: Gauge, "members", "Members known, this node included";
     swim_shed: Counter, "swim_shed_messages", "Membership messages dropped because a peer's queue was full or late";
     certificate_expiry_seconds: Family<RoleLabel, Gauge>, "certificate_expiry_seconds", "Seconds until a certificate expires";
+    presence_occupancy: Gauge, "presence_occupancy", "Stays of this node's sessions on channels now";
+    presence_channels: Gauge, "presence_channels", "Channels whose presence this node answers for now";
+    presence_events: Counter, "presence_events", "Events of presence told to this region's subscribers";
+    presence_unsent: Counter, "presence_unsent", "News of presence for peers that could not be queued";
+    presence_merge_occupants: Sizes, "presence_merge_occupants", "Stays that news of a peer touched";
+    presence_lag: Lags, "presence_lag_seconds", "From what a client did at another node to its arrival here, by both clocks";
     probe_received: Family<RegionLabel, Counter>, "probe_received", "Probes of another region received";
     probe_within_target: Family<RegionLabel, Counter>, "probe_within_250ms", "Probes received within 250 ms";
 }

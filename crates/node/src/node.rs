@@ -31,6 +31,7 @@ use crate::local::{Clock, Local};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::peers::{Addresses, Peers};
+use crate::presence::{Keeping, Presence};
 use crate::probed::Probed;
 use crate::queue::{self, QueueName};
 use crate::router::Router;
@@ -296,10 +297,12 @@ fn assemble(
     let peers = Arc::new(Peers::default());
     let routes = topology.routes_cell();
     let router = Router::new(local.clone(), routes, fanout.clone(), peers.clone(), metrics.clone());
+    let (presence, presence_queued) = Presence::new(metrics.queue(QueueName::Presence));
     let shared = Arc::new(Shared {
         events: Events::new(local.clock.clone(), metrics.queue(QueueName::Events)),
         directory: Arc::new(Directory::default()),
         sessions: Sessions::default(),
+        presence,
         probed: Probed::default(),
         forgotten: Forgotten::default(),
         rng: Mutex::new(rng),
@@ -331,6 +334,8 @@ fn assemble(
     tasks.spawn(async move {
         placing.run(&placed.topology, &placed.local, &placed.peers, &placed.events, placement_pulse).await;
     });
+    let (presence_pulse, presence_watched) = Pulse::new("presence");
+    tasks.spawn(Keeping::new(shared.clone(), presence_queued).run(presence_pulse));
     tasks.spawn(accepting::accept(shared.clone(), peer_port.clone(), inbox));
     tasks.spawn(dialing::run(shared.clone(), peer_port.clone(), dialed));
     tasks.spawn(relaying::run(shared.clone()));
@@ -354,7 +359,7 @@ fn assemble(
         membership: Some(membership),
         stopping,
         leave: Some(leave),
-        loops: vec![placement_watched, membership_watched],
+        loops: vec![placement_watched, membership_watched, presence_watched],
         watchdog: None,
     }
 }

@@ -32,6 +32,8 @@ queue_names! {
     SwimSent = "swim_sent", "SWIM messages towards peers (Shed).";
     LinkControl = "link_control", "Frames for the control streams of links (Wait; a goodbye is shed).";
     LinkMessages = "link_messages", "Messages towards peers, bounded in bytes (Shed).";
+    LinkPresence = "link_presence", "News of presence towards peers, bounded in bytes too (Shed).";
+    Presence = "presence", "What sessions, peers and questions tell the keeper of presence (Wait).";
     Answers = "answers", "Answers and commands for the writers of sessions (Wait).";
     Events = "events", "Events for the slowest watcher of the admin endpoint (Lag).";
 }

@@ -6,14 +6,17 @@
 //! the links, so that every node of the region sees one order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use farwire_core::interest::GRACE;
 use farwire_core::placement::{RegionIndex, Routes};
+use farwire_core::presence::Detail;
 use farwire_wire::limits::HOPS_MAX;
 use farwire_wire::peer::{Messages, PeerFrame, Step};
-use farwire_wire::{Entry, ErrorCode, Slot, ViewDigest, WireError};
+use farwire_wire::presence::PresenceEvent;
+use farwire_wire::{ChannelName, Entry, ErrorCode, PublisherId, Slot, ViewDigest, WireError};
 
 use crate::fanout::Fanout;
 use crate::local::Local;
@@ -36,6 +39,9 @@ pub(crate) struct Router {
     fanout: Arc<Fanout>,
     peers: Arc<Peers>,
     metrics: Arc<Metrics>,
+    /// Under which the node publishes events of presence, and how many it has.
+    presence_session: u64,
+    presence_count: AtomicU64,
 }
 
 /// A message with what is needed to route it.
@@ -53,7 +59,9 @@ impl Router {
         peers: Arc<Peers>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { local, routes, fanout, peers, metrics }
+        let parts: [&[u8]; 3] = [b"presence", local.name.as_str().as_bytes(), &local.life.0.to_be_bytes()];
+        let presence_session = local.derive(&parts);
+        Self { local, routes, fanout, peers, metrics, presence_session, presence_count: AtomicU64::new(0) }
     }
 
     /// Takes a message from a publisher on this node.
@@ -64,6 +72,28 @@ impl Router {
         let message = Message { slot: self.local.slot(&entry.channel), bytes: entry.encode(), entry };
         self.metrics.published.inc();
         self.to_owner(message, Step::ToOwner, 0)
+    }
+
+    /// Tells this region's subscribers of a channel's presence what happened there. For the channel's owner, and for one
+    /// task: events keep the order of the calls.
+    pub(crate) fn tell_presence(&self, channel: &ChannelName, detail: Detail, event: &PresenceEvent) {
+        let about = match detail {
+            Detail::Events => channel.presence(),
+            Detail::Counts => channel.counts(),
+        };
+        let count = self.presence_count.fetch_add(1, Ordering::Relaxed) + 1;
+        let entry = Entry {
+            channel: about,
+            payload: event.encode(),
+            publisher: PublisherId(self.presence_session),
+            number: count,
+            published_at_us: self.local.clock.wall_us(),
+            session: self.presence_session,
+            count,
+            datagram: false,
+        };
+        let message = Message { slot: self.local.slot(&entry.channel), bytes: entry.encode(), entry };
+        self.own(&message, Step::ToRegion, &self.routes.load());
     }
 
     /// Takes messages from a peer.

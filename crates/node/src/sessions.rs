@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) client_id: ClientId,
     /// The client's run.
     pub(crate) instance: Instance,
+    /// How often that run has connected, this time included.
+    pub(crate) connects: u32,
     /// The SDK, for people.
     pub(crate) agent: String,
     /// Where the client is.

@@ -22,6 +22,7 @@ use crate::forgotten::Forgotten;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::presence::Presence;
 use crate::probed::Probed;
 use crate::router::Router;
 use crate::sessions::Sessions;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) topology: Topology,
     pub(crate) router: Router,
     pub(crate) sessions: Sessions,
+    pub(crate) presence: Presence,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) events: Events,
     pub(crate) keys: Keys,

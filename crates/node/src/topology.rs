@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use farwire_core::placement::{Config, Effect, Member, MemberState, MemberStatus, Placement, Routes};
-use farwire_wire::NodeName;
+use farwire_wire::{ChannelName, NodeName};
 
 use crate::events::{Event, Events};
 use crate::local::Local;
@@ -64,6 +64,14 @@ impl Topology {
         self.routes.clone()
     }
 
+    /// The owner of a channel in this node's region.
+    pub(crate) fn owner_in_region(&self, local: &Local, channel: &ChannelName) -> Option<NodeName> {
+        let routes = self.routes.load();
+        let view = routes.view();
+        let owner = routes.owner(view.region_index(&local.region)?, local.slot(channel))?;
+        Some(view.member(owner).name.clone())
+    }
+
     /// Everybody who is known.
     pub(crate) fn members(&self) -> Arc<Vec<MemberStatus>> {
         self.members.load_full()
@@ -86,7 +94,7 @@ impl Topology {
         routes.view().find(name.as_str()).is_some_and(|member| routes.rests(member))
     }
 
-    /// Tells when other routes are in force; the value counts the changes.
+    /// Tells when other routes are in force, or a member is in another state; the value counts the changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.published.subscribe()
     }
@@ -145,6 +153,7 @@ fn apply(effect: Effect, topology: &Topology, local: &Local, peers: &Peers, even
         Effect::Member { name, from, to } => {
             tracing::info!(node = %name, ?from, ?to, "member changed");
             events.tell(Event::Member { name, from: from.map(Into::into), to: to.map(Into::into) });
+            topology.published.send_modify(|count| *count += 1);
         }
         Effect::MembersFull { name } => {
             tracing::warn!(node = %name, "mesh is full: a member is ignored; forget nodes that are gone for good");

@@ -18,6 +18,8 @@ pub const PEER_FRAME_BYTES_MAX: usize = 1024 * 1024;
 pub const PRESENCE_FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Largest first frame of a peer, before its hello is checked.
 pub const PEER_HELLO_BYTES_MAX: usize = 64 * 1024;
+/// Largest question of a peer: about the presence of 1,000 channels.
+pub const PEER_QUERY_BYTES_MAX: usize = 512 * 1024;
 /// Largest SWIM message.
 pub const SWIM_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of entries that a node packs into one frame to a peer.

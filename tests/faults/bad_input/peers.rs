@@ -9,7 +9,7 @@ use farwire_tests::peer::{hello, port};
 use farwire_tests::wait::within_patience;
 use farwire_transport::{Connection, FrameReader, FrameWriter, MeshFile, PeerPort, PeerRole};
 use farwire_wire::limits::PEER_FRAME_BYTES_MAX;
-use farwire_wire::peer::{Messages, PeerFrame, PeerHello, Step, swim_envelope};
+use farwire_wire::peer::{Messages, PeerFrame, PeerHello, Step, StreamKind, swim_envelope};
 use farwire_wire::{ErrorCode, MeshId, NodeName, RegionName, ViewDigest};
 
 use crate::beside::Beside;
@@ -48,11 +48,14 @@ async fn a_peer_that_sends_garbage_loses_its_link_and_nobody_else_loses_anything
         control.write_raw(words).await.unwrap();
         assert_ended(&connection, code).await;
     }
-    for (words, code) in [(noise(), ErrorCode::Malformed), (too_long(), ErrorCode::FrameTooLarge)] {
-        let (connection, _control, _answers) = peer.link().await;
-        let mut messages = connection.open_uni().await.unwrap();
-        messages.write_raw(words).await.unwrap();
-        assert_ended(&connection, code).await;
+    for header in [Bytes::new(), StreamKind::Messages.encode(), StreamKind::Presence.encode()] {
+        for (words, code) in [(noise(), ErrorCode::Malformed), (too_long(), ErrorCode::FrameTooLarge)] {
+            let (connection, _control, _answers) = peer.link().await;
+            let mut stream = connection.open_uni().await.unwrap();
+            stream.write_raw(header.clone()).await.unwrap();
+            stream.write_raw(words).await.unwrap();
+            assert_ended(&connection, code).await;
+        }
     }
     let (connection, _control, _answers) = peer.link().await;
     assert!(connection.send_datagram(Bytes::from_static(b"\xff\xff\xff\xff")));
@@ -66,6 +69,7 @@ async fn garbage_within_sound_frames_is_dropped_and_the_link_goes_on() {
     let peer = Peer::new(&beside);
     let (connection, _control, _answers) = peer.link().await;
     let mut messages = connection.open_uni().await.unwrap();
+    messages.write(StreamKind::Messages.encode()).await.unwrap();
     for step in [Step::ToOwner, Step::ToRegion, Step::ToNode] {
         let entries = vec![Bytes::from_static(b"\xff\xff\xff"), Bytes::new()];
         messages

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use farwire_wire::names::{ChannelName, RegionName};
+use farwire_wire::names::{ChannelName, ClientId, NodeName, RegionName};
 
 use super::{Mesh, Presence};
 use crate::presence::channel::{Channel, Listed};
@@ -30,6 +30,15 @@ pub struct RegionAnswer {
     pub reachable: bool,
 }
 
+/// How much a node keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Stays of its own sessions, over all channels.
+    pub stays_here: u64,
+    /// Channels that it answers for.
+    pub channels_owned: usize,
+}
+
 impl Presence {
     /// How many are on a channel that this node owns. Costs a step per region and writer.
     #[must_use]
@@ -51,14 +60,21 @@ impl Presence {
         self.owned.get(name).into_iter().flat_map(|owned| owned.channel.listed())
     }
 
-    /// Whether every region in reach has told its part of the channel since `since`.
+    /// The channels that a client is on at this node, and since when, in microseconds since the epoch.
+    pub fn places(&self, client: &ClientId) -> impl Iterator<Item = (&ChannelName, u64)> {
+        self.local.places(client)
+    }
+
+    /// Whether this node answers for a channel in its region.
     #[must_use]
-    pub fn is_current(&self, mesh: &impl Mesh, name: &ChannelName, since: Duration) -> bool {
-        let slot = mesh.slot(name);
-        let others = self.lives.regions().into_iter().filter(|region| **region != self.region);
-        others
-            .filter_map(|region| self.owner_in(region, slot))
-            .all(|owner| self.feeds.heard(&owner).is_some_and(|at| at >= since))
+    pub fn owns_channel(&self, mesh: &impl Mesh, name: &ChannelName) -> bool {
+        self.owner_here(mesh.slot(name)).is_some_and(|owner| owner == self.local.writer().node)
+    }
+
+    /// How much there is.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts { stays_here: self.local.stays(), channels_owned: self.owned.len() }
     }
 
     fn region_answer(
@@ -71,12 +87,15 @@ impl Presence {
     ) -> RegionAnswer {
         let reachable = self.lives.is_in_sight(region);
         let counted = channel.occupancy_by_region().get(region).copied().unwrap_or(0);
+        let owned = self.owned.get(name);
+        let fetched = |node: &NodeName| owned.and_then(|owned| owned.fetched.get(node).copied());
+        let heard = |node: &NodeName| self.feeds.heard(node).max(fetched(node));
         let as_of = if *region == self.region {
-            Some(now)
+            let is_known = owned.is_none_or(|owned| !owned.is_silent());
+            is_known.then_some(now)
         } else {
             let owner = self.owner_in(region, mesh.slot(name));
-            let by_owner = owner.and_then(|owner| self.feeds.heard(&owner));
-            by_owner.or_else(|| self.lives.nodes_of(region).filter_map(|node| self.feeds.heard(node)).max())
+            owner.and_then(|owner| heard(&owner)).or_else(|| self.lives.nodes_of(region).filter_map(heard).max())
         };
         RegionAnswer { occupancy: if reachable { counted } else { channel.hidden_occupancy(region) }, as_of, reachable }
     }

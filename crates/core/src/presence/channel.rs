@@ -72,9 +72,16 @@ struct Part {
 
 #[derive(Debug, Default)]
 struct Client {
-    /// The most moves seen of each stay, for as long as any copy lists it: what a stale copy says then does not count.
-    moves: BTreeMap<Instance, u32>,
+    /// Of each stay, for as long as any copy lists it, the most moves seen: what a stale copy says then does not count.
+    stays: BTreeMap<Instance, Known>,
     standing: Standing,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    moves: u32,
+    /// When it began, over all moves.
+    since_us: u64,
 }
 
 /// What counts of a client at some moment.
@@ -101,8 +108,10 @@ impl Channel {
         let touched: BTreeSet<&ClientId> =
             exits.keys().map(|id| &id.client).chain(change.present.iter().map(|(id, _)| &id.client)).collect();
         for (id, occupant) in &change.present {
-            let moves = self.clients.entry(id.client.clone()).or_default().moves.entry(id.instance).or_default();
-            *moves = occupant.moves.max(*moves);
+            let said = Known { moves: occupant.moves, since_us: occupant.since_us };
+            let known = self.clients.entry(id.client.clone()).or_default().stays.entry(id.instance).or_insert(said);
+            known.moves = known.moves.max(said.moves);
+            known.since_us = known.since_us.min(said.since_us);
         }
         for client in touched {
             let timed_out = exits.iter().any(|(id, exit)| id.client == *client && *exit == Exit::Timeout);
@@ -125,6 +134,18 @@ impl Channel {
         if let Some(part) = self.parts.remove(writer) {
             self.settle_all(part_clients(&part), exit == Exit::Timeout, events);
         }
+    }
+
+    /// Nothing is kept of a writer any more, because nobody wants to know.
+    pub fn forget(&mut self, writer: &Writer) {
+        let mut unheard = Vec::new();
+        self.drop_writer(writer, Exit::Left, &mut unheard);
+    }
+
+    /// Whether there is a copy of what this writer says.
+    #[must_use]
+    pub fn has(&self, writer: &Writer) -> bool {
+        self.parts.contains_key(writer)
     }
 
     /// How many sessions are there, over all writers in reach.
@@ -166,7 +187,7 @@ impl Channel {
             client: client.clone(),
             state: newest.occupant.state.clone(),
             writer: newest.writer.clone(),
-            since_us: stays().map(|stay| stay.occupant.since_us).min()?,
+            since_us: stays().map(|stay| stay.since_us).min()?,
         })
     }
 
@@ -179,15 +200,15 @@ impl Channel {
     pub fn superseded<'a>(&'a self, ids: impl Iterator<Item = &'a PresenceId>) -> Vec<(Writer, PresenceId, u32)> {
         let mut found = Vec::new();
         for id in ids {
-            let Some(most) = self.clients.get(&id.client).and_then(|client| client.moves.get(&id.instance)) else {
+            let Some(most) = self.clients.get(&id.client).and_then(|client| client.stays.get(&id.instance)) else {
                 continue;
             };
-            let stale = |part: &Part| part.occupants.get(id).is_some_and(|occupant| occupant.moves < *most);
+            let stale = |part: &Part| part.occupants.get(id).is_some_and(|occupant| occupant.moves < most.moves);
             found.extend(
                 self.parts
                     .iter()
                     .filter(|(_, part)| stale(part))
-                    .map(|(writer, _)| (writer.clone(), id.clone(), *most)),
+                    .map(|(writer, _)| (writer.clone(), id.clone(), most.moves)),
             );
         }
         found
@@ -224,7 +245,7 @@ impl Channel {
     fn settle(&mut self, name: &ClientId, timed_out: bool, events: &mut Vec<Event>) {
         let listed: BTreeSet<Instance> = self.instances_of(name);
         let Some(client) = self.clients.get_mut(name) else { return };
-        client.moves.retain(|instance, _| listed.contains(instance));
+        client.stays.retain(|instance, _| listed.contains(instance));
         let before = std::mem::take(&mut client.standing);
         let after = self.standing(name, &before);
         self.count(&before, &after);
@@ -248,7 +269,7 @@ impl Channel {
         let mut sessions: BTreeMap<Instance, &RegionName> = BTreeMap::new();
         let mut newest: Option<(Stamp, &Writer, &PresenceState)> = None;
         let mut listed = false;
-        for Stay { instance, writer, part, occupant } in self.stays_of(name) {
+        for Stay { instance, writer, part, occupant, .. } in self.stays_of(name) {
             listed = true;
             if part.hidden {
                 continue;
@@ -282,12 +303,12 @@ impl Channel {
 
     /// The stays of a client that are not superseded; of two writers with equally many moves, both.
     fn stays_of(&self, name: &ClientId) -> impl Iterator<Item = Stay<'_>> {
-        let moves = self.clients.get(name).into_iter().flat_map(|client| &client.moves);
-        moves.flat_map(move |(instance, most)| {
+        let known = self.clients.get(name).into_iter().flat_map(|client| &client.stays);
+        known.flat_map(move |(instance, known)| {
             let id = PresenceId { client: name.clone(), instance: *instance };
             self.parts.iter().filter_map(move |(writer, part)| {
-                let occupant = part.occupants.get(&id).filter(|occupant| occupant.moves == *most)?;
-                Some(Stay { instance: *instance, writer, part, occupant })
+                let occupant = part.occupants.get(&id).filter(|occupant| occupant.moves == known.moves)?;
+                Some(Stay { instance: *instance, since_us: known.since_us, writer, part, occupant })
             })
         })
     }
@@ -299,13 +320,14 @@ impl Channel {
             let id = PresenceId { client: name.clone(), instance: *instance };
             self.parts.values().any(|part| part.occupants.contains_key(&id))
         };
-        client.moves.keys().copied().filter(|instance| listed(instance)).collect()
+        client.stays.keys().copied().filter(|instance| listed(instance)).collect()
     }
 }
 
 /// One stay of a client as one writer tells it.
 struct Stay<'a> {
     instance: Instance,
+    since_us: u64,
     writer: &'a Writer,
     part: &'a Part,
     occupant: &'a Occupant,

@@ -72,9 +72,9 @@ impl Presence {
         effects: &mut Vec<Effect>,
     ) {
         match frame {
-            PresenceFrame::Change { change, catch_up: _ } => {
+            PresenceFrame::Change { change, catch_up } => {
                 change.present.iter().for_each(|(_, occupant)| self.local.observe(occupant.stamp, wall_us));
-                self.take_change(now, mesh, from, &change, effects);
+                self.take_change(now, mesh, from, &change, catch_up, effects);
             }
             PresenceFrame::Ask { channel, writer } => self.answer_ask(from, &channel, &writer, effects),
             PresenceFrame::Collect => self.answer_collect(now, mesh, from, effects),
@@ -86,7 +86,8 @@ impl Presence {
                 }
             }
             PresenceFrame::Superseded { channel, id, moves } => self.local.superseded(&id, moves, &channel),
-            PresenceFrame::Fetch(_) | PresenceFrame::Fetched(_) => {}
+            PresenceFrame::Fetch(channels) => self.answer_fetch(now, mesh, from, channels, effects),
+            PresenceFrame::Fetched(channels) => self.take_fetched(now, from, &channels),
             PresenceFrame::Buried(writer) => {
                 if writer == *self.local.writer() {
                     let life = self.draw_life();
@@ -103,6 +104,7 @@ impl Presence {
         mesh: &impl Mesh,
         from: &NodeName,
         change: &PartChange,
+        catch_up: bool,
         effects: &mut Vec<Effect>,
     ) {
         if !self.admit(now, mesh, &change.writer, effects) {
@@ -110,13 +112,16 @@ impl Presence {
         }
         let Some(region) = self.lives.region_of(&change.writer.node).cloned() else { return };
         let is_hidden = self.lives.is_gone(&change.writer.node);
-        let silent = self.feeds.collecting.is_some();
+        let silent = self.is_collecting();
         let owned = self.owned.entry(change.channel.clone()).or_insert_with(|| Owned::new(silent));
         if change.whole
             && let Some(unconfirmed) = self.feeds.unconfirmed.get_mut(from)
         {
             unconfirmed.remove(&(change.channel.clone(), change.writer.clone()));
         }
+        // Who is told again because a link was lost hears of what happened meanwhile.
+        let is_news = !catch_up || owned.channel.has(&change.writer);
+        let is_first = !owned.channel.writers().any(|(_, region, _)| *region == self.region);
         let mut events = Vec::new();
         match owned.channel.merge(&region, change, &mut events) {
             Merged::Known => return,
@@ -128,6 +133,11 @@ impl Presence {
             Merged::Applied => {}
         }
         owned.channel.set_hidden(&change.writer, is_hidden, &mut events);
+        if !is_news {
+            events.clear();
+            owned.summarize(now);
+            self.summing.insert(change.channel.clone());
+        }
         let superseded = owned.channel.superseded(change.present.iter().map(|(id, _)| id));
         for (writer, id, moves) in superseded {
             let channel = change.channel.clone();
@@ -135,7 +145,7 @@ impl Presence {
         }
         self.tell_events(now, mesh, &change.channel, events, effects);
         if region == self.region {
-            self.pass_on(mesh, change, effects);
+            self.pass_on(now, mesh, change, is_first, effects);
         }
     }
 
@@ -205,16 +215,18 @@ impl Presence {
     }
 
     /// Sees that the owners of the regions that want a channel have this region's parts of it.
-    pub(super) fn feed_all(&mut self, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
+    pub(super) fn feed_all(&mut self, now: Duration, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
         let channels: Vec<ChannelName> = self.owned.keys().cloned().collect();
         channels.iter().for_each(|channel| {
-            self.feed(mesh, channel, effects);
+            self.feed(now, mesh, channel, true, effects);
         });
     }
 
     /// Tells everybody what they should have from here.
     pub(super) fn tell_digests(&mut self, now: Duration, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
         self.flush(now, mesh, effects);
+        // Leases may be over.
+        self.feed_all(now, mesh, effects);
         let mut told = self.told_to_all(mesh);
         let writer = self.local.writer().clone();
         for node in self.reachable_peers() {
@@ -225,7 +237,10 @@ impl Presence {
 
     /// The new owner says how things stand in the channels that it took over.
     pub(super) fn speak(&mut self, now: Duration) {
-        self.owned.values_mut().for_each(|owned| owned.speak(now));
+        for (name, owned) in &mut self.owned {
+            owned.speak(now);
+            self.summing.insert(name.clone());
+        }
     }
 
     /// Whether a writer counts; sees to it that an earlier life of its node does not, and that a buried one knows.
@@ -263,6 +278,9 @@ impl Presence {
             let mut events = Vec::new();
             change(&mut owned.channel, &mut events);
             owned.tell(now, name, mesh.interval_above(name), events, effects);
+            if owned.interval_due().is_some() {
+                self.summing.insert(name.clone());
+            }
         }
     }
 
@@ -279,6 +297,7 @@ impl Presence {
             && let Some(owned) = self.owned.get_mut(name)
         {
             owned.tell(now, name, mesh.interval_above(name), events, effects);
+            self.summing.insert(name.clone());
         }
     }
 
@@ -291,9 +310,17 @@ impl Presence {
     }
 
     /// Passes a change of this region on to the owners in the regions that want the channel.
-    fn pass_on(&mut self, mesh: &impl Mesh, change: &PartChange, effects: &mut Vec<Effect>) {
+    /// The region's first part of a channel is news to all of them.
+    fn pass_on(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        change: &PartChange,
+        is_first: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let fed_before = self.owned.get(&change.channel).map(|owned| owned.fed.clone()).unwrap_or_default();
-        let fed_now = self.feed(mesh, &change.channel, effects);
+        let fed_now = self.feed(now, mesh, &change.channel, !is_first, effects);
         for (region, owner) in fed_now {
             // Who was fed just now has the change within the whole part.
             if fed_before.get(&region) == Some(&owner) {
@@ -305,14 +332,19 @@ impl Presence {
         }
     }
 
-    fn feed(
+    /// Tells the whole parts of this region to the owners in the regions that want the channel and did not before.
+    pub(super) fn feed(
         &mut self,
+        now: Duration,
         mesh: &impl Mesh,
         name: &ChannelName,
+        catch_up: bool,
         effects: &mut Vec<Effect>,
     ) -> BTreeMap<RegionName, NodeName> {
         let slot = mesh.slot(name);
-        let wanting = mesh.wanting(name).into_iter().filter(|region| *region != self.region);
+        let mut wanting: BTreeSet<RegionName> = mesh.wanting(name).into_iter().collect();
+        wanting.extend(self.owned.get(name).into_iter().flat_map(|owned| owned.leased(now).cloned()));
+        let wanting = wanting.into_iter().filter(|region| *region != self.region);
         let fed: BTreeMap<RegionName, NodeName> =
             wanting.filter_map(|region| self.owner_in(&region, slot).map(|owner| (region, owner))).collect();
         let Some(owned) = self.owned.get_mut(name) else { return fed };
@@ -320,10 +352,12 @@ impl Presence {
         for (_, owner) in fed.iter().filter(|(region, owner)| before.get(*region) != Some(*owner)) {
             let ours = owned.channel.writers().filter(|(_, region, _)| **region == self.region);
             let wholes = ours.filter_map(|(writer, _, _)| owned.channel.whole(name, writer));
-            effects.extend(wholes.map(|change| Effect::Send {
-                to: owner.clone(),
-                frame: PresenceFrame::Change { change, catch_up: true },
-            }));
+            effects.extend(
+                wholes.map(|change| Effect::Send {
+                    to: owner.clone(),
+                    frame: PresenceFrame::Change { change, catch_up },
+                }),
+            );
         }
         fed
     }
@@ -342,7 +376,7 @@ impl Presence {
 
     fn answer_collect(&mut self, now: Duration, mesh: &impl Mesh, from: &NodeName, effects: &mut Vec<Effect>) {
         self.flush(now, mesh, effects);
-        self.feed_all(mesh, effects);
+        self.feed_all(now, mesh, effects);
         let told = self.told_to_all(mesh).remove(from).unwrap_or_default();
         for (channel, writer, _) in told {
             self.answer_ask(from, &channel, &writer, effects);
@@ -431,6 +465,11 @@ impl Presence {
             }
         }
         had
+    }
+
+    /// Whether this node has taken over slots of which it may not know everything yet.
+    pub(super) fn is_collecting(&self) -> bool {
+        self.feeds.collecting.is_some()
     }
 
     fn reachable_peers(&self) -> BTreeSet<NodeName> {

@@ -10,8 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use farwire_wire::ids::Life;
-use farwire_wire::names::{ChannelName, NodeName};
+use farwire_wire::ids::{Instance, Life};
+use farwire_wire::names::{ChannelName, ClientId, NodeName};
 use farwire_wire::presence::{Exit, Occupant, PartChange, PresenceId, PresenceState, Stamp, Writer};
 
 /// How long a lost session is taken for one that comes back.
@@ -28,6 +28,8 @@ pub struct Local {
     sessions: BTreeMap<PresenceId, Session>,
     channels: BTreeMap<ChannelName, LocalPart>,
     dirty: BTreeSet<ChannelName>,
+    /// Over all channels.
+    stays: u64,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Local {
             sessions: BTreeMap::new(),
             channels: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            stays: 0,
         }
     }
 
@@ -88,6 +91,7 @@ impl Local {
         let occupant = Occupant { moves, since_us, stamp: self.stamp, state };
         if part.occupants.insert(id.clone(), occupant).is_none() {
             part.joins += 1;
+            self.stays += 1;
         }
         part.touched.insert(id.clone(), None);
         self.dirty.insert(channel.clone());
@@ -173,6 +177,23 @@ impl Local {
         self.channels.iter().map(|(channel, part)| (channel, part.op))
     }
 
+    /// The channels that a client is on here, and since when.
+    pub fn places(&self, client: &ClientId) -> impl Iterator<Item = (&ChannelName, u64)> {
+        let first = PresenceId { client: client.clone(), instance: Instance(0) };
+        let sessions = self.sessions.range(first..).take_while(move |(id, _)| id.client == *client);
+        let since =
+            |id: &PresenceId, channel: &ChannelName| Some(self.channels.get(channel)?.occupants.get(id)?.since_us);
+        sessions.flat_map(move |(id, session)| {
+            session.channels.iter().filter_map(move |channel| Some((channel, since(id, channel)?)))
+        })
+    }
+
+    /// Stays of this node's sessions.
+    #[must_use]
+    pub fn stays(&self) -> u64 {
+        self.stays
+    }
+
     /// Whether anybody of this node is on a channel.
     #[must_use]
     pub fn is_on(&self, channel: &ChannelName) -> bool {
@@ -210,6 +231,7 @@ impl Local {
             self.op += 1;
             part.op = self.op;
             part.leaves += 1;
+            self.stays -= 1;
             part.touched.insert(id.clone(), Some(exit));
             self.dirty.insert(channel.clone());
         }

@@ -12,10 +12,13 @@
 //! - A writer that cannot be reached counts for nothing at once; [`GONE_FOR`] later its stays end, unless nobody of its
 //!   region can be seen: then they are kept, uncounted, for [`UNSEEN_KEPT`].
 //! - A life that was buried never counts again.
+//! - Parts of other regions are kept while somebody in this region watches the channel, or asked for it within
+//!   [`LEASE`].
 
 mod answer;
 pub mod channel;
 mod feeds;
+mod fetch;
 mod lives;
 pub mod local;
 mod owned;
@@ -27,7 +30,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +38,7 @@ use farwire_wire::ids::{Life, Slot};
 use farwire_wire::names::{ChannelName, NodeName, RegionName};
 use farwire_wire::presence::{PartChange, PresenceEvent, PresenceFrame, PresenceId, PresenceState};
 
-pub use self::answer::{Answer, RegionAnswer};
+pub use self::answer::{Answer, Counts, RegionAnswer};
 pub use self::channel::Listed;
 use self::feeds::Feeds;
 use self::lives::Lives;
@@ -53,6 +56,8 @@ pub const COLLECT_FOR: Duration = Duration::from_secs(10);
 pub const GONE_FOR: Duration = Duration::from_secs(10);
 /// How long the parts of a region out of sight are kept.
 pub const UNSEEN_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the parts of other regions are kept up to date after somebody asked for a channel that nobody watches.
+pub const LEASE: Duration = Duration::from_secs(60);
 /// How often a channel with many occupants is summed up.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -105,6 +110,8 @@ pub enum Input {
     Members(Vec<MemberReach>),
     /// Another region, or this one, wants other channels than before: ask [`Mesh::wanting`] anew.
     WantsChanged,
+    /// Somebody asks for channels that this node owns: see [`Presence::is_current`].
+    Asked(Vec<ChannelName>),
     /// Time has passed: see [`Presence::next_deadline`].
     Tick,
 }
@@ -134,9 +141,20 @@ pub enum Effect {
     Tell {
         /// Which channel.
         channel: ChannelName,
+        /// Which of them.
+        detail: Detail,
         /// What changed.
         event: PresenceEvent,
     },
+}
+
+/// What a subscriber of presence has chosen to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Detail {
+    /// Each event, on channels with few occupants.
+    Events,
+    /// How many there are, once an interval while that changes.
+    Counts,
 }
 
 /// What presence asks about the mesh while it works.
@@ -145,6 +163,8 @@ pub trait Mesh {
     fn slot(&self, channel: &ChannelName) -> Slot;
     /// The other regions in which somebody wants presence of the channel.
     fn wanting(&self, channel: &ChannelName) -> Vec<RegionName>;
+    /// Whether somebody in this region wants presence of the channel.
+    fn is_watched(&self, channel: &ChannelName) -> bool;
     /// Above so many sessions a channel is summed up in intervals.
     fn interval_above(&self, channel: &ChannelName) -> u64;
 }
@@ -158,6 +178,8 @@ pub struct Presence {
     lives: Lives,
     feeds: Feeds,
     owned: BTreeMap<ChannelName, Owned>,
+    /// The owned channels that have an interval to end.
+    summing: BTreeSet<ChannelName>,
     /// When the next flush is due; it is not while there is nothing to tell.
     flush_at: Option<Duration>,
     digest_at: Duration,
@@ -175,6 +197,7 @@ impl Presence {
             routes,
             feeds: Feeds::default(),
             owned: BTreeMap::new(),
+            summing: BTreeSet::new(),
             flush_at: None,
             digest_at: DIGEST_EVERY,
             next_life: seed,
@@ -194,6 +217,7 @@ impl Presence {
             Input::Routes(routes) => self.take_routes(now, mesh, routes, effects),
             Input::Members(members) => self.take_members(now, mesh, &members, effects),
             Input::WantsChanged => self.flush_soon(now),
+            Input::Asked(channels) => self.take_asked(now, mesh, channels, effects),
             Input::Tick => {}
         }
         self.run_due(now, mesh, effects);
@@ -202,7 +226,7 @@ impl Presence {
     /// When a [`Input::Tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Duration {
-        let intervals = self.owned.values().filter_map(Owned::interval_due).min();
+        let intervals = self.summing.iter().filter_map(|name| self.owned.get(name)?.interval_due()).min();
         let others =
             [self.flush_at, self.local.expires_at(), self.lives.next_deadline(), self.feeds.deadline(), intervals];
         others.into_iter().flatten().fold(self.digest_at, Duration::min)
@@ -217,19 +241,26 @@ impl Presence {
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = None;
             self.flush(now, mesh, effects);
-            self.feed_all(mesh, effects);
+            self.feed_all(now, mesh, effects);
         }
         if self.feeds.collecting_is_over(now) {
             self.speak(now);
         }
         if self.digest_at <= now {
             self.digest_at = now + DIGEST_EVERY;
+            self.drop_unwanted(now, mesh);
+            self.owned.retain(|_, owned| !owned.is_idle(now));
             self.tell_digests(now, mesh, effects);
         }
-        for (channel, owned) in &mut self.owned {
+        self.tell_intervals(now, effects);
+    }
+
+    fn tell_intervals(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        self.summing.retain(|channel| {
+            let Some(owned) = self.owned.get_mut(channel) else { return false };
             owned.tell_interval(now, channel, effects);
-        }
-        self.owned.retain(|_, owned| !owned.is_idle());
+            owned.interval_due().is_some()
+        });
     }
 
     fn flush_soon(&mut self, now: Duration) {
@@ -255,7 +286,7 @@ impl Presence {
         effects: &mut Vec<Effect>,
     ) {
         if owner == self.local.writer().node {
-            self.take_change(now, mesh, &owner, &change, effects);
+            self.take_change(now, mesh, &owner, &change, false, effects);
         } else {
             effects.push(Effect::Send { to: owner, frame: PresenceFrame::Change { change, catch_up: false } });
         }

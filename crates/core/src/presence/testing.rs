@@ -9,7 +9,7 @@ use farwire_wire::ids::{Instance, Life, Slot};
 use farwire_wire::names::{ChannelName, ClientId, NodeName, RegionName};
 use farwire_wire::presence::{PresenceEvent, PresenceFrame, PresenceId, PresenceState};
 
-use super::{Answer, Effect, Input, MemberReach, Mesh, Presence};
+use super::{Answer, Detail, Effect, Input, MemberReach, Mesh, Presence};
 use crate::hash::{HashKey, slot_of};
 use crate::placement::testing::routes_of;
 use crate::placement::{Member, View};
@@ -42,6 +42,10 @@ impl Mesh for Wants {
         self.regions.clone()
     }
 
+    fn is_watched(&self, channel: &ChannelName) -> bool {
+        !self.wanting(channel).is_empty()
+    }
+
     fn interval_above(&self, _channel: &ChannelName) -> u64 {
         self.above
     }
@@ -53,6 +57,7 @@ pub(super) struct Node {
     pub(super) presence: Presence,
     pub(super) is_up: bool,
     pub(super) told: Vec<(ChannelName, PresenceEvent)>,
+    pub(super) counts: Vec<(ChannelName, PresenceEvent)>,
     /// Since when each other node is out of reach.
     out: BTreeMap<usize, Duration>,
 }
@@ -90,7 +95,15 @@ impl World {
         };
         for (name, region) in regions_of {
             let presence = world.fresh(&name, &region);
-            world.nodes.push(Node { name, region, presence, is_up: true, told: Vec::new(), out: BTreeMap::new() });
+            world.nodes.push(Node {
+                name,
+                region,
+                presence,
+                is_up: true,
+                told: Vec::new(),
+                counts: Vec::new(),
+                out: BTreeMap::new(),
+            });
         }
         world.reroute();
         world
@@ -120,7 +133,10 @@ impl World {
                         self.wires.entry((node, to)).or_default().push_back((self.now + DELAY, frame));
                     }
                 }
-                Effect::Tell { channel, event } => self.nodes[node].told.push((channel, event)),
+                Effect::Tell { channel, detail: Detail::Events, event } => self.nodes[node].told.push((channel, event)),
+                Effect::Tell { channel, detail: Detail::Counts, event } => {
+                    self.nodes[node].counts.push((channel, event))
+                }
             }
         }
     }
@@ -212,7 +228,7 @@ impl World {
         let (name, region) = (self.nodes[node].name.clone(), self.nodes[node].region.clone());
         let presence = self.fresh(&name, &region);
         let out = BTreeMap::new();
-        self.nodes[node] = Node { name, region, presence, is_up: true, told: Vec::new(), out };
+        self.nodes[node] = Node { name, region, presence, is_up: true, told: Vec::new(), counts: Vec::new(), out };
         self.reroute();
     }
 
@@ -272,6 +288,23 @@ impl World {
         self.find(self.view.member(owner).name.as_str())
     }
 
+    /// Asks a region's owner who is on a channel that nobody may watch.
+    pub(super) fn ask(&mut self, region: &str, on: &str) {
+        let owner = self.owner(region, on);
+        self.input(owner, Input::Asked(vec![channel(on)]));
+    }
+
+    /// Whether a region's owner has all that it needs for an answer.
+    pub(super) fn is_current(&self, region: &str, on: &str) -> bool {
+        self.nodes[self.owner(region, on)].presence.is_current(self.now, &self.wants, &channel(on))
+    }
+
+    /// Everybody watches from now on, or nobody.
+    pub(super) fn watch(&mut self, regions: &[&str]) {
+        self.wants.regions = regions.iter().map(|r| RegionName::parse(r).unwrap()).collect();
+        (0..self.nodes.len()).for_each(|node| self.input(node, Input::WantsChanged));
+    }
+
     pub(super) fn answer(&self, region: &str, on: &str) -> Answer {
         let owner = &self.nodes[self.owner(region, on)].presence;
         owner.answer(self.now, &self.wants, &channel(on))
@@ -284,10 +317,23 @@ impl World {
         owner.listed(&channel(on)).map(|listed| (listed.client.to_string(), text(&listed.state))).collect()
     }
 
+    /// When a client's stay began, as a region's owner lists it.
+    pub(super) fn since(&self, region: &str, on: &str, client: &str) -> Option<u64> {
+        let owner = &self.nodes[self.owner(region, on)].presence;
+        owner.listed(&channel(on)).find(|listed| listed.client.as_str() == client).map(|listed| listed.since_us)
+    }
+
     /// What the subscribers of a node's region heard of a channel from this node since the last call.
     pub(super) fn heard(&mut self, node: usize, on: &str) -> Vec<PresenceEvent> {
         let on = channel(on);
         let told = std::mem::take(&mut self.nodes[node].told);
+        told.into_iter().filter(|(channel, _)| *channel == on).map(|(_, news)| news).collect()
+    }
+
+    /// The same for those who want counts.
+    pub(super) fn counted(&mut self, node: usize, on: &str) -> Vec<PresenceEvent> {
+        let on = channel(on);
+        let told = std::mem::take(&mut self.nodes[node].counts);
         told.into_iter().filter(|(channel, _)| *channel == on).map(|(_, news)| news).collect()
     }
 }

@@ -275,3 +275,91 @@ fn many_occupants_are_summed_up_once_a_second() {
     assert_eq!((joined, left), (90, 1));
     assert!(matches!(heard.last(), Some(PresenceEvent::Interval { occupancy: 99, clients: 99, .. })));
 }
+
+#[test]
+fn who_begins_to_watch_hears_how_things_stand_and_greets_nobody() {
+    let mut world = World::new(&["fra", "iad"], 2);
+    world.watch(&[]);
+    world.enter(0, &id("ann", 1), 1, "chat", "");
+    world.pass(30 * SECOND);
+    assert_eq!(world.answer("iad", "chat").occupancy, 0, "nobody there wants to know");
+    world.watch(&["fra", "iad"]);
+    world.pass(SECOND);
+    let owner = world.owner("iad", "chat");
+    let stand = PresenceEvent::Interval { occupancy: 1, clients: 1, joined: 0, left: 0 };
+    assert_eq!(world.heard(owner, "chat"), [stand]);
+    world.enter(1, &id("bob", 1), 1, "chat", "");
+    world.pass(SECOND);
+    assert_eq!(world.heard(owner, "chat"), [join("bob", 2)]);
+}
+
+#[test]
+fn the_first_of_a_region_is_news_though_others_were_there_before() {
+    let mut world = World::new(&["fra", "iad"], 1);
+    world.enter(0, &id("ann", 1), 1, "chat", "");
+    world.pass(SECOND);
+    world.heard(0, "chat");
+    world.enter(1, &id("bob", 1), 1, "chat", "");
+    world.pass(SECOND);
+    assert_eq!(world.heard(0, "chat"), [join("bob", 2)]);
+}
+
+#[test]
+fn what_nobody_watches_is_fetched_for_a_question_and_let_go_later() {
+    let mut world = World::new(&["fra", "iad", "sin"], 2);
+    world.watch(&[]);
+    world.enter(0, &id("ann", 1), 1, "chat", "");
+    world.enter(2, &id("bob", 1), 1, "chat", "");
+    world.pass(SECOND);
+    world.ask("sin", "chat");
+    assert!(!world.is_current("sin", "chat"));
+    world.pass(SECOND / 4);
+    assert!(world.is_current("sin", "chat"));
+    let answer = world.answer("sin", "chat");
+    assert_eq!((answer.occupancy, answer.clients), (2, 2));
+    assert!(answer.regions.values().all(|region| region.reachable && region.as_of.is_some()), "{answer:?}");
+    world.enter(3, &id("cem", 1), 1, "chat", "");
+    world.pass(SECOND);
+    assert_eq!(world.answer("sin", "chat").occupancy, 3, "kept up to date for the next question");
+    world.pass(90 * SECOND);
+    assert_eq!(world.answer("sin", "chat").occupancy, 0, "let go");
+    assert!(!world.is_current("sin", "chat"));
+}
+
+#[test]
+fn a_question_for_a_channel_where_nobody_is_has_an_answer_too() {
+    let mut world = World::new(&["fra", "iad"], 1);
+    world.ask("fra", "empty");
+    world.pass(SECOND);
+    assert!(world.is_current("fra", "empty"));
+    assert_eq!(world.answer("fra", "empty").occupancy, 0);
+}
+
+#[test]
+fn who_wants_counts_gets_one_sum_a_second_while_something_changes() {
+    let mut world = World::new(&["fra"], 1);
+    for n in 0..8 {
+        world.enter(0, &id(&format!("c{n}"), 1), 1, "chat", "");
+        world.pass(SECOND / 4);
+    }
+    world.pass(10 * SECOND);
+    let counted = world.counted(0, "chat");
+    assert!(counted.len() <= 3, "{counted:?}");
+    assert!(matches!(counted.last(), Some(PresenceEvent::Interval { occupancy: 8, clients: 8, .. })), "{counted:?}");
+    let joined: u64 =
+        counted.iter().map(|e| if let PresenceEvent::Interval { joined, .. } = e { *joined } else { 0 }).sum();
+    assert_eq!(joined, 8);
+}
+
+#[test]
+fn a_stay_keeps_its_beginning_over_moves() {
+    let mut world = World::new(&["fra"], 2);
+    let ann = id("ann", 1);
+    world.enter(0, &ann, 1, "chat", "");
+    let began = world.wall_us();
+    world.pass(20 * SECOND);
+    world.end(0, &ann, 1, false);
+    world.enter(1, &ann, 2, "chat", "");
+    world.pass(30 * SECOND);
+    assert_eq!(world.since("fra", "chat", "ann"), Some(began));
+}

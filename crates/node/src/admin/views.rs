@@ -236,6 +236,7 @@ pub(crate) fn local_answer(shared: &Shared, query: &PeerQuery) -> Bytes {
         PeerQuery::Channels => serde_json::to_vec(&channels_here(shared)),
         PeerQuery::Channel(channel) => serde_json::to_vec(&channel_here(shared, channel)),
         PeerQuery::Sessions => serde_json::to_vec(&sessions_here(shared)),
+        // Answered in frames, by `presence`.
         PeerQuery::Presence { .. } | PeerQuery::Where(_) => Ok(Vec::new()),
         PeerQuery::Slo => {
             serde_json::to_vec(&Slo { pairs: shared.probed.shares(&shared.local.region), unanswered: Vec::new() })

@@ -141,6 +141,10 @@ pub struct Limits {
     pub subscribes_per_second_per_session_max: u32,
     /// Subscriptions of one session.
     pub subscriptions_per_session_max: usize,
+    /// Enters and leaves that one session may ask for in a second; `presence_channels_per_session_max` at once after a rest.
+    pub presence_updates_per_second_per_session_max: u32,
+    /// Channels that one session may be present on at a time.
+    pub presence_channels_per_session_max: usize,
     /// From the handshake to a complete hello with its token.
     pub hello_timeout: Duration,
     /// From the moment when the rest of a frame is waited for until all of it is there.
@@ -246,6 +250,8 @@ impl Config {
                 handshakes_per_second_per_network_max: 0,
                 subscribes_per_second_per_session_max: 0,
                 subscriptions_per_session_max: 0,
+                presence_updates_per_second_per_session_max: 0,
+                presence_channels_per_session_max: 0,
                 hello_timeout: Duration::ZERO,
                 frame_timeout: Duration::ZERO,
                 payload_bytes_max: 0,

@@ -84,6 +84,12 @@ pub(super) static SETTINGS: &[Setting<Config>] = &[
     default("limits.subscriptions_per_session_max", "1000", |c, g| {
         put(&mut c.limits.subscriptions_per_session_max, number(g, 1..=100_000))
     }),
+    default("limits.presence_updates_per_second_per_session_max", "10", |c, g| {
+        put(&mut c.limits.presence_updates_per_second_per_session_max, number(g, 1..=1_000_000))
+    }),
+    default("limits.presence_channels_per_session_max", "100", |c, g| {
+        put(&mut c.limits.presence_channels_per_session_max, number(g, 1..=100_000))
+    }),
     default("limits.hello_timeout", "5s", |c, g| put(&mut c.limits.hello_timeout, duration(g, SECOND..=60 * SECOND))),
     default("limits.frame_timeout", "10s", |c, g| {
         put(&mut c.limits.frame_timeout, duration(g, FRAME_TIMEOUT_MIN..=600 * SECOND))

@@ -8,6 +8,7 @@
 pub(crate) mod accepting;
 pub(crate) mod dialing;
 pub(crate) mod relaying;
+mod streams;
 mod wishes;
 
 use std::sync::{Arc, Mutex};
@@ -16,12 +17,15 @@ use std::time::Duration;
 use farwire_core::interest::Applied;
 use farwire_core::pulse::{PING_EVERY, Ping, Pulse, Turn};
 use farwire_transport::{Closed, Connection, FrameReader, FrameWriter, PeerConnection, ReadError, WriteError};
-use farwire_wire::limits::{PEER_FRAME_BYTES_MAX, PEER_HELLO_BYTES_MAX, PROTOCOL_VERSION};
-use farwire_wire::peer::{Messages, PeerFrame, PeerHello, PeerQuery};
+use farwire_wire::limits::{PEER_FRAME_BYTES_MAX, PEER_HELLO_BYTES_MAX, PEER_QUERY_BYTES_MAX, PROTOCOL_VERSION};
+use farwire_wire::peer::{Messages, PeerFrame, PeerHello, PeerQuery, StreamKind};
 use farwire_wire::{ErrorCode, NodeName, ViewDigest, WireError};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::MissedTickBehavior;
 
-use crate::peers::{Link, LinkMeters, Parcel, QUERY_TIMEOUT};
+use crate::peers::{FRAMES_TIMEOUT, Link, LinkMeters, Parcel, PresenceFrames, QUERY_TIMEOUT};
+use crate::presence;
 use crate::queue::{self, QueueName};
 use crate::shared::Shared;
 use crate::sync::lock;
@@ -29,6 +33,8 @@ use crate::topology::Change;
 
 /// Both hellos must have passed within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions of one peer that are answered at a time.
+const ANSWERS_MAX: usize = 8;
 /// How often a node tells its peers its state when nothing changes: load and round trips.
 const STATE_EVERY: Duration = Duration::from_secs(2);
 
@@ -150,8 +156,9 @@ async fn serve(
     let meters = LinkMeters {
         control: shared.metrics.queue(QueueName::LinkControl),
         messages: shared.metrics.queue(QueueName::LinkMessages),
+        presence: shared.metrics.queue(QueueName::LinkPresence),
     };
-    let (link, frames) = Link::new(&hello, connection.clone(), bytes_max, meters);
+    let (link, frames, news) = Link::new(&hello, connection.clone(), bytes_max, meters);
     let link = Arc::new(link);
     match shared.peers.add(shared.local.clock.now(), &link) {
         Ok(replaced) => {
@@ -164,7 +171,7 @@ async fn serve(
     shared.learn_state(&hello.state, Some(&hello.region)).await;
     tracing::info!(peer = %link.node, region = %link.region, "link up");
     tell_reach(shared, &link.node).await;
-    let error = run_parts(shared, &link, connection, writer, frames, reader).await;
+    let error = run_parts(shared, &link, connection, Control { writer, frames, reader }, news).await;
     if shared.peers.remove(&link) {
         tracing::info!(peer = %link.node, err = %error, "link down");
         tell_reach(shared, &link.node).await;
@@ -185,13 +192,19 @@ async fn tell_reach(shared: &Shared, node: &NodeName) {
     }
 }
 
+/// The control stream of a link.
+struct Control {
+    writer: FrameWriter,
+    frames: queue::Receiver<PeerFrame>,
+    reader: FrameReader,
+}
+
 async fn run_parts(
     shared: &Arc<Shared>,
     link: &Arc<Link>,
     connection: Connection,
-    writer: FrameWriter,
-    frames: queue::Receiver<PeerFrame>,
-    reader: FrameReader,
+    Control { writer, frames, reader }: Control,
+    news: PresenceFrames,
 ) -> LinkError {
     let pulse = Mutex::new(Pulse::default());
     let ended = tokio::select! {
@@ -203,7 +216,8 @@ async fn run_parts(
         ended = wishes::tell(shared, link) => ended,
         ended = tell_state(shared, link) => ended,
         ended = send_messages(shared, link, &connection) => ended,
-        ended = receive_messages(shared, link, &connection) => ended,
+        ended = streams::send_presence(&connection, news) => ended,
+        ended = streams::receive(shared, link, &connection) => ended,
         ended = receive_datagrams(shared, link, &connection) => ended,
         ended = answer_queries(shared, &connection) => ended,
     };
@@ -314,6 +328,7 @@ async fn tell_state(shared: &Shared, link: &Link) -> Result<(), LinkError> {
 async fn send_messages(shared: &Shared, link: &Link, connection: &Connection) -> Result<(), LinkError> {
     let direct = link.direct().ok_or(LinkError::Ended)?;
     let mut writer = connection.open_uni().await?;
+    writer.write(StreamKind::Messages.encode()).await?;
     loop {
         let batch = direct.outbox.batch(|| shared.topology.routes().view().digest()).await;
         shared.metrics.link_batches.inc();
@@ -322,14 +337,6 @@ async fn send_messages(shared: &Shared, link: &Link, connection: &Connection) ->
             writer.write(batch.messages.encode()).await?;
         }
     }
-}
-
-async fn receive_messages(shared: &Shared, link: &Link, connection: &Connection) -> Result<(), LinkError> {
-    let mut reader = connection.accept_uni(PEER_FRAME_BYTES_MAX).await?;
-    while let Some(frame) = reader.next_frame().await? {
-        take_messages(shared, link, Messages::decode(frame).map_err(|error| LinkError::Protocol(error.error))?, false);
-    }
-    Err(LinkError::Ended)
 }
 
 async fn receive_datagrams(shared: &Shared, link: &Link, connection: &Connection) -> Result<(), LinkError> {
@@ -351,18 +358,36 @@ fn take_messages(shared: &Shared, link: &Link, messages: Messages, datagram: boo
 }
 
 async fn answer_queries(shared: &Arc<Shared>, connection: &Connection) -> Result<(), LinkError> {
+    let mut answers = FuturesUnordered::new();
     loop {
-        let (writer, reader) = connection.accept_bi(PEER_HELLO_BYTES_MAX).await?;
-        // One at a time: a peer that asks much waits, and costs no more than one answer.
-        let _too_slow = tokio::time::timeout(QUERY_TIMEOUT, answer(shared, writer, reader)).await;
+        tokio::select! {
+            biased;
+            Some(_answered) = answers.next() => {}
+            // A peer that asks much waits, and costs no more than so many answers.
+            asked = connection.accept_bi(PEER_QUERY_BYTES_MAX), if answers.len() < ANSWERS_MAX => {
+                let (writer, reader) = asked?;
+                answers.push(tokio::time::timeout(FRAMES_TIMEOUT, answer(shared, writer, reader)));
+            }
+        }
     }
 }
 
 async fn answer(shared: &Shared, mut writer: FrameWriter, mut reader: FrameReader) -> Result<(), LinkError> {
     let frame = reader.next_frame().await?.ok_or(LinkError::Ended)?;
-    let query = PeerQuery::decode(frame).map_err(|error| LinkError::Protocol(error.error))?;
-    writer.write(PeerQuery::encode_answer(crate::admin::local_answer(shared, &query))).await?;
-    writer.finish_and_wait().await;
+    match PeerQuery::decode(frame).map_err(|error| LinkError::Protocol(error.error))? {
+        PeerQuery::Presence { channels, occupants } => {
+            presence::serve_query(shared, writer, channels, occupants).await?;
+        }
+        PeerQuery::Where(client) => presence::serve_places(shared, writer, client).await?,
+        query => {
+            let answered = async {
+                writer.write(PeerQuery::encode_answer(crate::admin::local_answer(shared, &query))).await?;
+                writer.finish_and_wait().await;
+                Ok::<_, LinkError>(())
+            };
+            let _too_slow = tokio::time::timeout(QUERY_TIMEOUT, answered).await;
+        }
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farwire_transport::{Closed, ReadError, WriteError};
+use farwire_wire::WireError;
 use farwire_wire::error::DecodeError;
 use farwire_wire::limits::PEER_FRAME_BYTES_MAX;
 use farwire_wire::peer::PeerQuery;
@@ -15,6 +16,8 @@ use super::Link;
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a peer may take to make an answer.
 const ANSWERING: Duration = Duration::from_millis(600);
+/// An answer of many frames may itself wait for other regions.
+pub(crate) const FRAMES_TIMEOUT: Duration = Duration::from_secs(4);
 /// Most bytes of an answer's frame.
 const ANSWER_FRAME_BYTES_MAX: usize = PEER_FRAME_BYTES_MAX + 16;
 
@@ -35,6 +38,8 @@ pub(crate) enum AskError {
     Write(#[from] WriteError),
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    #[error("the peer refused: {0}")]
+    Refused(WireError),
 }
 
 /// Asks a linked peer and returns its JSON. Cancel safe.
@@ -50,6 +55,27 @@ pub(crate) async fn ask(link: &Link, query: &PeerQuery) -> Result<Bytes, AskErro
     };
     let patience = patience(connection.path_stats().rtt);
     tokio::time::timeout(patience, asked).await.unwrap_or(Err(AskError::TimedOut(patience)))
+}
+
+/// Asks a linked peer and hands each frame of the answer to `take`, until it returns `false`. Cancel safe.
+pub(crate) async fn ask_frames(
+    link: &Link,
+    query: &PeerQuery,
+    mut take: impl FnMut(Bytes) -> Result<bool, AskError>,
+) -> Result<(), AskError> {
+    let direct = link.direct().ok_or(AskError::NoLink)?;
+    let asked = async {
+        let (mut writer, mut reader) = direct.connection.open_bi(ANSWER_FRAME_BYTES_MAX).await?;
+        writer.write(query.encode()).await?;
+        writer.finish();
+        while let Some(frame) = reader.next_frame().await? {
+            if !take(frame)? {
+                return Ok(());
+            }
+        }
+        Err(AskError::Ended)
+    };
+    tokio::time::timeout(FRAMES_TIMEOUT, asked).await.unwrap_or(Err(AskError::TimedOut(FRAMES_TIMEOUT)))
 }
 
 /// How long an answer may take over a link with this round trip: one for the answer, and two more should a packet be

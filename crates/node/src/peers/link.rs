@@ -9,7 +9,7 @@ use farwire_wire::peer::{LinkState, PeerFrame, PeerHello};
 use farwire_wire::{NodeName, RegionName};
 use tokio::sync::Notify;
 
-use super::{Outbox, Parcel, PeerView};
+use super::{Outbox, Parcel, PeerView, PresenceFrames, PresenceOutbox};
 use crate::queue::{self, Meter};
 use crate::sync::lock;
 use crate::sync::watch;
@@ -22,6 +22,7 @@ const CONTROL_QUEUE: usize = 64;
 pub(crate) struct LinkMeters {
     pub(crate) control: Meter,
     pub(crate) messages: Meter,
+    pub(crate) presence: Meter,
 }
 
 /// A way to a peer.
@@ -61,21 +62,26 @@ pub(crate) struct Direct {
     pub(crate) connection: Connection,
     /// Messages towards the peer.
     pub(crate) outbox: Outbox,
+    /// Presence towards the peer.
+    pub(crate) presence: PresenceOutbox,
     /// Nothing is heard over it.
     pub(super) silent: AtomicBool,
 }
 
 impl Link {
-    /// A link to the peer that said `hello`, and the frames that are to be written to its control stream.
+    /// A link to the peer that said `hello`, and the frames that are to be written to its control stream and to that of
+    /// presence.
     pub(crate) fn new(
         hello: &PeerHello,
         connection: Connection,
         bytes_max: usize,
         meters: LinkMeters,
-    ) -> (Self, queue::Receiver<PeerFrame>) {
+    ) -> (Self, queue::Receiver<PeerFrame>, PresenceFrames) {
         let outbox = Outbox::new(bytes_max, meters.messages);
-        let path = Path::Direct(Direct { connection, outbox, silent: AtomicBool::new(false) });
-        Self::over(path, hello.node.clone(), hello.region.clone(), meters.control)
+        let (presence, news) = PresenceOutbox::new(meters.presence);
+        let path = Path::Direct(Direct { connection, outbox, presence, silent: AtomicBool::new(false) });
+        let (link, frames) = Self::over(path, hello.node.clone(), hello.region.clone(), meters.control);
+        (link, frames, news)
     }
 
     /// A conversation with a peer through `relay`, and the frames that are to be sent there.

@@ -5,9 +5,10 @@ mod advice;
 mod ask;
 mod link;
 mod outbox;
+mod presence;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -15,13 +16,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use farwire_core::interest::{Applied, InterestTable, TooManyPeers};
-use farwire_wire::peer::Interest;
-use farwire_wire::{ChannelName, NodeName, ViewDigest};
+use farwire_wire::peer::{Addressed, Interest, Relayed};
+use farwire_wire::presence::PresenceFrame;
+use farwire_wire::{ChannelName, NodeName, RegionName, ViewDigest};
 
 pub(crate) use advice::{OTHER_NODE_ADVICE, dial_advice};
-pub(crate) use ask::{QUERY_TIMEOUT, ask};
+pub(crate) use ask::{AskError, FRAMES_TIMEOUT, QUERY_TIMEOUT, ask, ask_frames};
 pub(crate) use link::{Direct, Link, LinkMeters, Path};
 pub(crate) use outbox::{Outbox, Parcel};
+pub(crate) use presence::{PresenceFrames, PresenceOutbox};
 pub(crate) use view::PeerView;
 
 use crate::sync::lock;
@@ -50,6 +53,8 @@ pub(crate) struct Peers {
     changing: Mutex<()>,
     /// Counts the changes.
     changes: watch::Sender<u64>,
+    /// Counts the changes of what peers want of presence.
+    presence_wishes: watch::Sender<u64>,
 }
 
 /// The links, and the ways that are used: a link that is heard, or a conversation through another peer. Ways are kept by
@@ -115,6 +120,7 @@ impl Peers {
         let changed = change(&mut links, &mut self.interest.write().unwrap_or_else(PoisonError::into_inner));
         self.links.store(Arc::new(links));
         self.changes.send_modify(|count| *count += 1);
+        self.presence_wishes.send_modify(|count| *count += 1);
         changed
     }
 
@@ -189,7 +195,51 @@ impl Peers {
 
     /// A peer told its wishes.
     pub(crate) fn told(&self, name: &NodeName, interest: &Interest) -> Applied {
-        self.interest.write().unwrap_or_else(PoisonError::into_inner).apply(name, interest)
+        let applied = self.interest.write().unwrap_or_else(PoisonError::into_inner).apply(name, interest);
+        let mut patterns = interest.add.iter().chain(&interest.remove);
+        if interest.whole || patterns.any(|pattern| pattern.subject().is_some()) {
+            self.presence_wishes.send_modify(|count| *count += 1);
+        }
+        applied
+    }
+
+    /// Tells when what peers want of presence may have changed; the value counts the changes.
+    pub(crate) fn presence_wishes(&self) -> watch::Receiver<u64> {
+        self.presence_wishes.subscribe()
+    }
+
+    /// The regions of the peers that have said that they want messages of `channel`.
+    pub(crate) fn regions_wishing(&self, channel: &ChannelName) -> BTreeSet<RegionName> {
+        let wishing = self.interest.read().unwrap_or_else(PoisonError::into_inner).wishing(channel);
+        if wishing.is_empty() {
+            return BTreeSet::new();
+        }
+        let links = self.links.load();
+        wishing
+            .iter()
+            .filter_map(|peer| links.by_id.get(peer.index())?.as_ref())
+            .map(|link| link.region.clone())
+            .collect()
+    }
+
+    /// Queues news of presence for a node, over its link or through another node's; `false` when there is no way to it,
+    /// or no room.
+    pub(crate) fn send_presence(&self, to: &NodeName, frame: PresenceFrame) -> bool {
+        let links = self.links.load();
+        let Some(link) = links.ways.get(to) else { return false };
+        let (direct, relayed) = match &link.path {
+            Path::Direct(direct) => (Some(direct), Relayed::No),
+            Path::Through(relay) => (links.live(relay), Relayed::To(to.clone())),
+        };
+        direct.is_some_and(|direct| direct.presence.push(Addressed { relayed, frame }.encode()))
+    }
+
+    /// Queues what `from` sent here for a node that it has no link to. It takes the link to it or none, so that nothing
+    /// goes in a circle.
+    pub(crate) fn relay_presence(&self, from: &NodeName, to: &NodeName, frame: PresenceFrame) -> bool {
+        let links = self.links.load();
+        let frame = Addressed { relayed: Relayed::From(from.clone()), frame };
+        links.live(to).is_some_and(|direct| direct.presence.push(frame.encode()))
     }
 
     /// Another view is in force.

@@ -134,6 +134,7 @@ fn open(shared: &Shared, connection: &Connection, hello: Hello, access: Access) 
         id: SessionId(shared.rng().random()),
         client_id: access.client_id().clone(),
         instance: hello.instance,
+        connects: hello.connects,
         agent: hello.agent,
         connection: connection.clone(),
         since_us: shared.local.clock.wall_us(),

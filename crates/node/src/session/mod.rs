@@ -5,6 +5,7 @@ mod entry_list;
 mod go_away;
 mod hello;
 mod in_flight;
+mod presence;
 mod requests;
 mod writer;
 
@@ -172,18 +173,26 @@ async fn run(shared: &Shared, greeted: Greeted, stopping: watch::Receiver<bool>)
     let in_flight = InFlight::default();
     let writing = writer::run(shared, &session, writer, commands, wake.clone(), &in_flight);
     tokio::pin!(writing);
+    let mut present = presence::Present::new(shared, &session);
+    let mut is_written = false;
     let end = tokio::select! {
         biased;
-        error = &mut writing => return error,
-        error = requests::run(shared, &session, reader, &answers, &wake, &in_flight) => error,
+        error = &mut writing => {
+            is_written = true;
+            error
+        }
+        error = requests::run(shared, &session, reader, &answers, &wake, &in_flight, &mut present) => error,
         error = requests::datagrams(shared, &session) => error,
         error = entry_list::tell(&shared.metrics.entry_lists, entry_lists, &answers) => error,
         () = expiry(shared, &session) => return ErrorCode::AuthExpired.into(),
         error = go_away::when_stopping(shared, stopping, &answers) => error,
     };
+    present.end().await;
     // The writer ends once it has written what waits.
     drop(answers);
-    let _slow_or_gone = tokio::time::timeout(LAST_WORDS, writing).await;
+    if !is_written {
+        let _slow_or_gone = tokio::time::timeout(LAST_WORDS, writing).await;
+    }
     end
 }
 

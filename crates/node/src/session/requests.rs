@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::in_flight::InFlight;
+use super::presence::{self, Present};
 use super::writer::Command;
 use crate::fanout::{Cursor, Wake};
 use crate::peers::{Link, Peers};
@@ -27,13 +28,14 @@ use crate::shared::Shared;
 const IN_FORCE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reads requests until the client goes or breaks the protocol. Not cancel safe: a request may be half done.
-pub(super) async fn run(
-    shared: &Shared,
-    session: &Session,
+pub(super) async fn run<'a>(
+    shared: &'a Shared,
+    session: &'a Session,
     mut reader: FrameReader,
-    answers: &queue::Sender<Command>,
-    wake: &Arc<Wake>,
-    in_flight: &InFlight,
+    answers: &'a queue::Sender<Command>,
+    wake: &'a Arc<Wake>,
+    in_flight: &'a InFlight,
+    present: &mut Present<'a>,
 ) -> WireError {
     let mut requests = Requests {
         shared,
@@ -45,14 +47,21 @@ pub(super) async fn run(
         acks: None,
         subscriptions: BTreeSet::new(),
         subscribed: Bucket::default(),
+        present,
     };
+    take_all(&mut requests, &mut reader).await
+}
+
+async fn take_all(requests: &mut Requests<'_, '_>, reader: &mut FrameReader) -> WireError {
     let mut pending = FuturesUnordered::new();
     loop {
         let frame = tokio::select! {
             biased;
-            Some(answer) = pending.next() => {
-                if let Err(error) = requests.answer(answer).await {
-                    return error;
+            Some(frames) = pending.next() => {
+                for frame in frames {
+                    if let Err(error) = requests.answer(frame).await {
+                        return error;
+                    }
                 }
                 continue;
             }
@@ -61,12 +70,15 @@ pub(super) async fn run(
         let mut next = frame;
         loop {
             match next {
-                Ok(Some(frame)) => match requests.handle(frame).await {
-                    Ok(Some(confirmation)) => pending.push(confirmation),
+                Ok(Some(frame)) => match requests.handle(frame, pending.len()).await {
+                    Ok(Some(answer)) => pending.push(answer),
                     Ok(None) => {}
                     Err(error) => return error,
                 },
-                Ok(None) => return ErrorCode::Closed.into(),
+                Ok(None) => {
+                    requests.present.has_left = true;
+                    return ErrorCode::Closed.into();
+                }
                 Err(error) => return read_failed(&error),
             }
             match reader.buffered_frame() {
@@ -145,11 +157,21 @@ fn check_publish(shared: &Shared, session: &Session, publish: &Publish) -> Resul
     Ok(())
 }
 
-fn check_not_reserved(name: &str) -> Result<(), WireError> {
+pub(super) fn check_not_reserved(name: &str) -> Result<(), WireError> {
     if name.starts_with(RESERVED_PREFIX) {
         return Err(WireError::new(ErrorCode::Forbidden, "channels that begin with `farwire:` are the mesh's own"));
     }
     Ok(())
+}
+
+/// Takes one from a bucket, or says when there will be one.
+pub(super) fn rate_limited(bucket: &mut Bucket, rate: &Rate, now: Duration, message: &str) -> Result<(), WireError> {
+    if bucket.take(rate, now) {
+        return Ok(());
+    }
+    // Rounded up: a client that waits this long finds room.
+    let wait_ms = u32::try_from(bucket.wait(rate, now).as_millis() + 1).unwrap_or(u32::MAX);
+    Err(WireError { retry_after_ms: wait_ms, ..WireError::new(ErrorCode::RateLimited, message) })
 }
 
 fn not_built(shared: &Shared) -> WireError {
@@ -163,7 +185,7 @@ fn not_built(shared: &Shared) -> WireError {
     WireError::new(ErrorCode::Unsupported, message)
 }
 
-struct Requests<'a> {
+struct Requests<'a, 'p> {
     shared: &'a Shared,
     session: &'a Session,
     answers: &'a queue::Sender<Command>,
@@ -176,14 +198,20 @@ struct Requests<'a> {
     subscriptions: BTreeSet<u64>,
     /// How often it subscribed lately.
     subscribed: Bucket,
+    present: &'p mut Present<'a>,
 }
 
-/// Resolves to the answer of a subscribe, once it is in force.
-type Confirmation = std::pin::Pin<Box<dyn Future<Output = ServerFrame> + Send>>;
+/// Resolves to the frames of an answer that takes time.
+type Answer<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<ServerFrame>> + Send + 'a>>;
 
-impl Requests<'_> {
+fn answered<'a>(request: u64, bodies: impl Future<Output = Vec<ServerBody>> + Send + 'a) -> Answer<'a> {
+    Box::pin(async move { bodies.await.into_iter().map(|body| ServerFrame { request, body }).collect() })
+}
+
+impl<'a> Requests<'a, '_> {
     /// Handles a frame; an error ends the session.
-    async fn handle(&mut self, frame: bytes::Bytes) -> Result<Option<Confirmation>, WireError> {
+    /// `waiting` answers are still to come.
+    async fn handle(&mut self, frame: bytes::Bytes, waiting: usize) -> Result<Option<Answer<'a>>, WireError> {
         let frame = match ClientFrame::decode(frame) {
             Ok(frame) => frame,
             Err(bad) if bad.request == 0 => return Err(bad.error),
@@ -200,14 +228,29 @@ impl Requests<'_> {
                 Err(error) => self.refuse(frame.request, error, 1).await?,
             },
             ClientBody::Subscribe(filter) => match self.subscribe(frame.request, &filter).await? {
-                Ok(confirmation) => return Ok(Some(confirmation)),
+                Ok(in_force) => return Ok(Some(in_force)),
                 Err(error) => self.refuse(frame.request, error, 0).await?,
             },
             ClientBody::Unsubscribe(subscription) => self.unsubscribe(frame.request, subscription).await?,
-            ClientBody::Enter(_) | ClientBody::Leave(_) | ClientBody::PresenceQuery(_) | ClientBody::WhereQuery(_) => {
-                let error = WireError::new(ErrorCode::Unsupported, "presence is not built yet");
-                self.refuse(frame.request, error, 0).await?;
-            }
+            ClientBody::Enter(enter) => match self.present.enter(enter).await {
+                Ok(()) => self.confirm(frame.request, ServerBody::EnterOk).await?,
+                Err(error) => self.refuse(frame.request, error, 0).await?,
+            },
+            ClientBody::Leave(channel) => match self.present.leave(channel).await {
+                Ok(()) => self.confirm(frame.request, ServerBody::LeaveOk).await?,
+                Err(error) => self.refuse(frame.request, error, 0).await?,
+            },
+            ClientBody::PresenceQuery(query) => match self.present.check_query(&query, waiting) {
+                Ok(()) => return Ok(Some(answered(frame.request, presence::answer_query(self.shared, query)))),
+                Err(error) => self.refuse(frame.request, error, 0).await?,
+            },
+            ClientBody::WhereQuery(client) => match presence::check_waiting(waiting) {
+                Ok(()) => {
+                    let answer = presence::answer_where(self.shared, self.session, client);
+                    return Ok(Some(answered(frame.request, answer)));
+                }
+                Err(error) => self.refuse(frame.request, error, 0).await?,
+            },
             ClientBody::Hello(_) => return Err(WireError::new(ErrorCode::ProtocolState, "a second hello")),
         }
         Ok(None)
@@ -256,6 +299,12 @@ impl Requests<'_> {
         self.command(Command::Frame { frame, publishes }).await
     }
 
+    /// Grants a request that is no publish.
+    async fn confirm(&mut self, request: u64, body: ServerBody) -> Result<(), WireError> {
+        self.flush_acks().await?;
+        self.answer(ServerFrame { request, body }).await
+    }
+
     async fn answer(&self, frame: ServerFrame) -> Result<(), WireError> {
         self.command(Command::Frame { frame: frame.encode(), publishes: 0 }).await
     }
@@ -264,7 +313,7 @@ impl Requests<'_> {
         self.answers.send(command).await.map_err(|_| ErrorCode::Closed.into())
     }
 
-    async fn subscribe(&mut self, request: u64, filter: &Filter) -> Result<Result<Confirmation, WireError>, WireError> {
+    async fn subscribe(&mut self, request: u64, filter: &Filter) -> Result<Result<Answer<'a>, WireError>, WireError> {
         if let Err(error) = self.check_subscribe(filter) {
             return Ok(Err(error));
         }
@@ -273,26 +322,27 @@ impl Requests<'_> {
         let cursor = self.shared.fanout.subscribe(filter, request, self.wake);
         let guard = Subscribed { fanout: self.shared.fanout.clone(), cursor };
         self.command(Command::Subscribe { subscription: request, cursor: guard }).await?;
-        Ok(Ok(Box::pin(in_force(self.shared, filter, request))))
+        let in_force = in_force(self.shared, filter);
+        Ok(Ok(answered(request, async { vec![in_force.await] })))
     }
 
     fn check_subscribe(&mut self, filter: &Filter) -> Result<(), WireError> {
         let limits = &self.shared.config.limits;
         let max = limits.subscriptions_per_session_max;
         let rate = Rate::new(limits.subscribes_per_second_per_session_max, u32::try_from(max).unwrap_or(u32::MAX));
-        let now = self.shared.local.clock.now();
-        if !self.subscribed.take(&rate, now) {
-            // Rounded up: a client that waits this long finds room.
-            let wait_ms = u32::try_from(self.subscribed.wait(&rate, now).as_millis() + 1).unwrap_or(u32::MAX);
-            let error =
-                WireError::new(ErrorCode::RateLimited, "the session subscribes too often: keep subscriptions open");
-            return Err(WireError { retry_after_ms: wait_ms, ..error });
-        }
+        let message = "the session subscribes too often: keep subscriptions open";
+        rate_limited(&mut self.subscribed, &rate, self.shared.local.clock.now(), message)?;
         if self.subscriptions.len() >= max {
             let message = format!("the session has {max} subscriptions already: end some, or use patterns");
             return Err(WireError::new(ErrorCode::SubscriptionLimit, message));
         }
         for pattern in filter.patterns() {
+            if let Some(subject) = pattern.subject() {
+                let forbidden = self.session.access.check_pattern(Action::Presence, &subject);
+                forbidden.map_err(|error| WireError::new(ErrorCode::Forbidden, error.to_string()))?;
+                check_not_reserved(subject.as_str())?;
+                continue;
+            }
             let forbidden = self.session.access.check_pattern(Action::Subscribe, pattern);
             forbidden.map_err(|error| WireError::new(ErrorCode::Forbidden, error.to_string()))?;
             check_not_reserved(pattern.as_str())?;
@@ -328,7 +378,7 @@ impl Drop for Subscribed {
 }
 
 /// Waits until every owner of what `filter` wants knows of it, and answers with the regions that do not yet.
-fn in_force(shared: &Shared, filter: &Filter, request: u64) -> impl Future<Output = ServerFrame> + Send + use<> {
+fn in_force(shared: &Shared, filter: &Filter) -> impl Future<Output = ServerBody> + Send + use<> {
     let change = *shared.fanout.wishes().borrow();
     let (links, mut pending_regions) = concerned(shared, filter);
     async move {
@@ -336,7 +386,7 @@ fn in_force(shared: &Shared, filter: &Filter, request: u64) -> impl Future<Outpu
         pending_regions.extend(late.iter().map(|link| link.region.clone()));
         pending_regions.sort();
         pending_regions.dedup();
-        ServerFrame { request, body: ServerBody::SubscribeOk { pending_regions } }
+        ServerBody::SubscribeOk { pending_regions }
     }
 }
 
