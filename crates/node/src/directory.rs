@@ -57,6 +57,14 @@ impl Directory {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// The nodes that tell of a link to somebody for whom `is_known` does not hold.
+    pub(crate) fn who_knows_more(&self, is_known: impl Fn(&NodeName) -> bool) -> Vec<NodeName> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        let knows_more =
+            |listing: &Listing| listing.state.links.iter().any(|link| !link.silent && !is_known(&link.peer));
+        nodes.iter().filter(|(_, listing)| knows_more(listing)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Where clients can go, of the nodes that `is_open` holds for.
     pub(crate) fn entry_points(&self, is_open: impl Fn(&NodeName) -> bool) -> Vec<EntryPoint> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);

@@ -44,6 +44,9 @@ use crate::watchdog::Pulse;
 /// How often the node's own state is given to SWIM to spread.
 const STATE_EVERY: Duration = Duration::from_secs(30);
 
+/// How often the node looks whether its peers have links to members that it has not heard of: as often as they tell.
+const STRANGERS_EVERY: Duration = Duration::from_secs(2);
+
 /// Announcements to seeds without an answer before a person is told: about 5 s.
 const UNANSWERED_MAX: u32 = 4;
 
@@ -104,6 +107,7 @@ impl Membership {
         pulse: Pulse,
     ) {
         let mut own_state = tokio::time::interval(STATE_EVERY);
+        let mut strangers = tokio::time::interval(STRANGERS_EVERY);
         let mut beats = Pulse::ticks();
         let shared = self.shared.clone();
         loop {
@@ -119,6 +123,7 @@ impl Membership {
                     let state = NodeState { links: Vec::new(), forgotten: Vec::new(), ..self.shared.state() };
                     self.log_fault(|membership| membership.swim.add_broadcast(&state.encode()).map(|_| ()));
                 }
+                _ = strangers.tick() => self.ask_who_knows_more(),
                 _ = beats.tick() => continue,
             }
             self.drain().await;
@@ -159,6 +164,20 @@ impl Membership {
         // SWIM finds out region and bump by itself; the receiver looks only at the name.
         let identity = Identity { name, address, region: self.shared.local.region.clone(), bump: 0 };
         self.log_fault(|membership| membership.swim.announce(identity, &mut membership.runtime));
+    }
+
+    /// Announces the node again to peers with links to members that it has not heard of. Who answers an announcement tells
+    /// all members; gossip tells only what changed lately, so a node that lost the answer would wait for the next one.
+    fn ask_who_knows_more(&mut self) {
+        let local = &self.shared.local.name;
+        let is_known = |name: &NodeName| name == local || self.told.contains_key(name);
+        for name in self.shared.directory.who_knows_more(is_known) {
+            let alive = self.told.get(&name).filter(|(_, state)| *state != State::Down);
+            if let Some((identity, _)) = alive.filter(|_| self.shared.peers.is_live(&name)) {
+                let identity = identity.clone();
+                self.log_fault(|membership| membership.swim.announce(identity, &mut membership.runtime));
+            }
+        }
     }
 
     /// A seed was found more than once and still there is no other member: messages go out, and no answer comes in.
