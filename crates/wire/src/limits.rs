@@ -16,6 +16,8 @@ pub const SERVER_FRAME_BYTES_MAX: usize = 64 * 1024;
 pub const PEER_FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Largest frame of presence between peers: a channel with 16,384 occupants that all say as much as they may.
 pub const PRESENCE_FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most stays that one frame of presence lists: more than a node can have sessions.
+pub const PRESENCE_STAYS_MAX: usize = 1 << 20;
 /// Largest first frame of a peer, before its hello is checked.
 pub const PEER_HELLO_BYTES_MAX: usize = 64 * 1024;
 /// Largest question of a peer: about the presence of 1,000 channels.

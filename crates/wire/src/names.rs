@@ -144,16 +144,16 @@ impl ChannelName {
         self.as_str().starts_with(RESERVED_PREFIX)
     }
 
-    /// The channel on which this one's presence events are told.
+    /// The channel on which the presence events of this one, or of the one that it is about, are told.
     #[must_use]
     pub fn presence(&self) -> Self {
-        Self(format!("{PRESENCE_PREFIX}{self}").into())
+        Self(format!("{PRESENCE_PREFIX}{}", self.subject()).into())
     }
 
-    /// The channel on which this one's occupancy is told.
+    /// The channel on which the occupancy of this one, or of the one that it is about, is told.
     #[must_use]
     pub fn counts(&self) -> Self {
-        Self(format!("{COUNTS_PREFIX}{self}").into())
+        Self(format!("{COUNTS_PREFIX}{}", self.subject()).into())
     }
 
     /// The name of the channel that this one is about, if it is one of presence; otherwise its own.
@@ -228,6 +228,7 @@ mod tests {
         for about in [longest.presence(), longest.counts()] {
             assert_eq!(ChannelName::parse(about.as_str()), Ok(about.clone()));
             assert_eq!((about.subject(), about.is_reserved()), (longest.as_str(), true));
+            assert_eq!((about.presence(), about.counts()), (longest.presence(), longest.counts()), "no second prefix");
         }
         assert_eq!(longest.subject(), longest.as_str());
         assert_eq!(ChannelName::parse(PRESENCE_PREFIX), Err(NameError::Empty));

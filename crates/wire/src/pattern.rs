@@ -62,16 +62,16 @@ impl Pattern {
         self.is_channel().then(|| ChannelName::parse(&self.0).ok()).flatten()
     }
 
-    /// The pattern of the presence events of the channels that this one names.
+    /// The pattern of the presence events of the channels that this one names or is about.
     #[must_use]
     pub fn presence(&self) -> Self {
-        Self(format!("{PRESENCE_PREFIX}{self}").into())
+        Self(format!("{PRESENCE_PREFIX}{}", split_prefix(&self.0).1).into())
     }
 
-    /// The pattern of the occupancy of the channels that this one names.
+    /// The pattern of the occupancy of the channels that this one names or is about.
     #[must_use]
     pub fn counts(&self) -> Self {
-        Self(format!("{COUNTS_PREFIX}{self}").into())
+        Self(format!("{COUNTS_PREFIX}{}", split_prefix(&self.0).1).into())
     }
 
     /// The pattern of the channels that this one is about, if it is one of presence.

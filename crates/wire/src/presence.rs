@@ -3,6 +3,7 @@
 //! A *writer* is one run of one node; it alone writes what its own clients do. A *part* is what one writer says of one
 //! channel, and a [`PartChange`] brings a copy of a part from one op to a later one. Merging is `core::presence`'s.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,7 +62,8 @@ impl PresenceState {
         if text.len() > STATE_BYTES_MAX {
             return Err(StateError::TooLong);
         }
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|_| StateError::NotJson)?;
+        // Into a value, not `IgnoredAny`: that takes lone surrogates and numbers without bounds, at which readers fail.
+        serde_json::from_str::<serde_json::Value>(text).map_err(|_| StateError::NotJson)?;
         Ok(Self(Some(text.into())))
     }
 
@@ -74,7 +76,11 @@ impl PresenceState {
 
 impl fmt::Debug for PresenceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.json().unwrap_or("-"))
+        // Quoted and escaped: it comes from a client, and ends in logs.
+        match self.json() {
+            Some(json) => fmt::Debug::fmt(json, f),
+            None => f.write_str("-"),
+        }
     }
 }
 
@@ -115,7 +121,7 @@ pub struct PartChange {
     pub writer: Writer,
     /// Of which channel.
     pub channel: ChannelName,
-    /// The op that a copy needs at least; without meaning when `whole`.
+    /// The op that a copy needs at least, below `to`; without meaning when `whole`.
     pub from: u64,
     /// The op of a copy afterwards. Ops grow within a life.
     pub to: u64,
@@ -123,7 +129,8 @@ pub struct PartChange {
     pub whole: bool,
     /// Stays that ever began here.
     pub joins: u64,
-    /// Stays that ever ended here.
+    /// Stays that ever ended here: `joins` less those that go on, of which there are at most
+    /// [`PRESENCE_STAYS_MAX`](crate::limits::PRESENCE_STAYS_MAX).
     pub leaves: u64,
     /// Stays that began or changed, as they are now.
     pub present: Vec<(PresenceId, Occupant)>,
@@ -229,13 +236,16 @@ pub enum PresenceEvent {
     },
 }
 
-/// Checks the channels of a query.
+/// Checks the channels of a query. Who names one twice is answered once: an answer may be a thousand times its question.
 pub(crate) fn channels_of(texts: &[String]) -> Result<Vec<ChannelName>, DecodeError> {
     if texts.len() > QUERY_CHANNELS_MAX {
         return Err(DecodeError::malformed("more than 1,000 channels in one query"));
     }
-    let channels = texts.iter().map(|text| ChannelName::parse(text)).collect::<Result<_, _>>();
-    channels.map_err(|error| DecodeError::new(0, ErrorCode::BadChannel, error.to_string()))
+    let channels = texts.iter().map(|text| ChannelName::parse(text)).collect::<Result<Vec<_>, _>>();
+    let mut channels = channels.map_err(|error| DecodeError::new(0, ErrorCode::BadChannel, error.to_string()))?;
+    let mut seen = BTreeSet::new();
+    channels.retain(|channel| seen.insert(channel.clone()));
+    Ok(channels)
 }
 
 #[cfg(test)]
@@ -247,9 +257,17 @@ mod tests {
         assert_eq!(PresenceState::parse("").unwrap().json(), None);
         assert_eq!(PresenceState::parse(r#"{"typing":true}"#).unwrap().json(), Some(r#"{"typing":true}"#));
         assert_eq!(PresenceState::parse("{"), Err(StateError::NotJson));
-        assert_eq!(PresenceState::parse("1 2"), Err(StateError::NotJson));
+        for bad in ["1 2", "\"\\ud800\"", "1e999", &"[".repeat(512)] {
+            assert_eq!(PresenceState::parse(bad), Err(StateError::NotJson), "{bad}");
+        }
         let longest = format!("\"{}\"", "a".repeat(STATE_BYTES_MAX - 2));
         assert!(PresenceState::parse(&longest).is_ok());
         assert_eq!(PresenceState::parse(&format!(" {longest}")), Err(StateError::TooLong));
+    }
+
+    #[test]
+    fn a_state_reaches_no_log_raw() {
+        let state = PresenceState::parse("\n\"\u{9b}2J\"").unwrap();
+        assert_eq!(format!("{state:?}"), r#""\n\"\u{9b}2J\"""#);
     }
 }

@@ -141,7 +141,7 @@ pub struct Limits {
     pub subscribes_per_second_per_session_max: u32,
     /// Subscriptions of one session.
     pub subscriptions_per_session_max: usize,
-    /// Enters and leaves that one session may ask for in a second; `presence_channels_per_session_max` at once after a rest.
+    /// Enters and states that one session may send in a second; `presence_channels_per_session_max` at once after a rest.
     pub presence_updates_per_second_per_session_max: u32,
     /// Channels that one session may be present on at a time.
     pub presence_channels_per_session_max: usize,

@@ -76,7 +76,7 @@ pub struct Enter {
 /// Whose presence is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresenceQuery {
-    /// 1–[`QUERY_CHANNELS_MAX`](crate::presence::QUERY_CHANNELS_MAX) channels.
+    /// 1–[`QUERY_CHANNELS_MAX`](crate::presence::QUERY_CHANNELS_MAX) channels, each once.
     pub channels: Vec<ChannelName>,
     /// List who is there.
     pub occupants: bool,

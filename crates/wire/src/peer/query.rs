@@ -23,7 +23,7 @@ pub enum PeerQuery {
     Slo,
     /// Who is on these channels, of which the peer is taken for the owner; answered by frames of the client protocol.
     Presence {
-        /// At most [`QUERY_CHANNELS_MAX`](crate::presence::QUERY_CHANNELS_MAX).
+        /// At most [`QUERY_CHANNELS_MAX`](crate::presence::QUERY_CHANNELS_MAX), each once.
         channels: Vec<ChannelName>,
         /// List who is there.
         occupants: bool,

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use crate::values::{
     bytes, channel, client_id, damage, entry, entry_points, error, level, node, pattern, region, text,
 };
-use crate::{Kind, whole};
+use crate::{Kind, presence, whole};
 
 const REQUESTS: Kind<ClientFrame> = Kind { encode: ClientFrame::encode, decode: ClientFrame::decode };
 const ANSWERS: Kind<ServerFrame> = Kind { encode: ServerFrame::encode, decode: ServerFrame::decode };
@@ -57,6 +57,7 @@ fn request() -> impl Strategy<Value = ClientFrame> {
         publish().prop_map(ClientBody::Publish),
         prop::collection::vec(pattern(), 1..=16).prop_map(|p| ClientBody::Subscribe(Filter::new(p).unwrap())),
         any::<u64>().prop_map(ClientBody::Unsubscribe),
+        presence::request(),
     ];
     (any::<u64>(), body).prop_map(|(request, body)| ClientFrame { request, body })
 }
@@ -95,6 +96,7 @@ fn answer() -> impl Strategy<Value = ServerFrame> {
         error().prop_map(ServerBody::Error),
         go_away().prop_map(ServerBody::GoAway),
         entry_points().prop_map(ServerBody::EntryList),
+        presence::answer(),
     ];
     (any::<u64>(), body).prop_map(|(request, body)| ServerFrame { request, body })
 }

@@ -4,7 +4,9 @@
 
 mod client;
 mod cutting;
+mod limits;
 mod peer;
+mod presence;
 mod values;
 
 use std::fmt::Debug;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::values::{bytes, channel, damage, entry, error, node, patterns, region, text};
-use crate::{Kind, whole};
+use crate::{Kind, presence, whole};
 
 const FRAMES: Kind<PeerFrame> = Kind { encode: PeerFrame::encode, decode: PeerFrame::decode };
 const MESSAGES: Kind<Messages> = Kind { encode: Messages::encode, decode: Messages::decode };
@@ -107,7 +107,7 @@ fn messages() -> impl Strategy<Value = Messages> {
 
 fn query() -> impl Strategy<Value = PeerQuery> {
     let whole_node = select(vec![PeerQuery::Channels, PeerQuery::Sessions, PeerQuery::Slo]);
-    prop_oneof![whole_node, channel().prop_map(PeerQuery::Channel)]
+    prop_oneof![whole_node, channel().prop_map(PeerQuery::Channel), presence::query()]
 }
 
 proptest! {
