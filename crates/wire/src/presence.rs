@@ -257,7 +257,9 @@ mod tests {
         assert_eq!(PresenceState::parse("").unwrap().json(), None);
         assert_eq!(PresenceState::parse(r#"{"typing":true}"#).unwrap().json(), Some(r#"{"typing":true}"#));
         assert_eq!(PresenceState::parse("{"), Err(StateError::NotJson));
-        for bad in ["1 2", "\"\\ud800\"", "1e999", &"[".repeat(512)] {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(PresenceState::parse(&nested(127)).is_ok());
+        for bad in ["1 2", "\"\\ud800\"", "1e999", &nested(128)] {
             assert_eq!(PresenceState::parse(bad), Err(StateError::NotJson), "{bad}");
         }
         let longest = format!("\"{}\"", "a".repeat(STATE_BYTES_MAX - 2));

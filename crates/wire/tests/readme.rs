@@ -6,18 +6,30 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use farwire_wire::client::{
-    AckLevel, ClientBody, ClientFrame, Delivery, EntryPoint, GoAway, Hello, Publish, ServerBody, ServerFrame,
-    SessionLimits, Welcome, decode_delivery_header, delivery_header,
+    AckLevel, ChannelPresence, ClientBody, ClientFrame, Delivery, Enter, EntryPoint, GoAway, Hello, ListedOccupant,
+    Place, PresenceAnswer, PresenceQuery, Publish, RegionPresence, ServerBody, ServerFrame, SessionLimits, Welcome,
+    WhereAnswer, decode_delivery_header, delivery_header,
 };
 use farwire_wire::entry::{delivery_datagram, delivery_frame};
 use farwire_wire::frame::FrameDecoder;
 use farwire_wire::limits::CLIENT_FRAME_BYTES_MAX;
-use farwire_wire::peer::{Interest, Messages, PeerFrame, Step, open_swim_envelope, swim_envelope};
+use farwire_wire::peer::{
+    Addressed, Interest, Messages, PeerFrame, Relayed, Step, StreamKind, open_swim_envelope, swim_envelope,
+};
+use farwire_wire::presence::{
+    Exit, Occupant, PartChange, PresenceEvent, PresenceFrame, PresenceId, PresenceState, Stamp, Writer,
+};
 use farwire_wire::{
-    ChannelName, Entry, ErrorCode, Filter, Instance, MeshId, Pattern, PublisherId, SessionId, ViewDigest, WireError,
+    ChannelName, Entry, ErrorCode, Filter, Instance, Life, MeshId, Pattern, PublisherId, SessionId, ViewDigest,
+    WireError,
 };
 
 const README: &str = include_str!("../../../proto/README.md");
+
+const INSTANCE: Instance = Instance(0x0102_0304_0506_0708);
+/// When the answers of presence were right, and a second before.
+const AS_OF_US: u64 = 1_800_000_000_000_000;
+const SINCE_US: u64 = AS_OF_US - 1_000_000;
 
 /// The examples of the page, and those that the tests have accounted for.
 struct Examples {
@@ -113,9 +125,9 @@ fn prove_requests(examples: &mut Examples) {
         versions: 1..=1,
         token: "token".to_owned(),
         client_id: None,
-        instance: Instance(0x0102_0304_0506_0708),
+        instance: INSTANCE,
         agent: "demo/1".to_owned(),
-        connects: 0,
+        connects: 1,
     };
     examples.prove_request("Hello", 1, ClientBody::Hello(hello));
     let filter = Filter::new(vec![pattern("live.a"), pattern("live.b.>")]).unwrap();
@@ -191,6 +203,89 @@ fn prove_peer_frames(examples: &mut Examples) {
     assert_eq!(open_swim_envelope(mesh, envelope).as_deref(), Ok(&b"swim"[..]));
 }
 
+fn state() -> PresenceState {
+    PresenceState::parse(r#"{"at":"desk"}"#).unwrap()
+}
+
+fn prove_presence(examples: &mut Examples) {
+    let enter = Enter { channel: channel(), state: state() };
+    examples.prove_request("Enter", 8, ClientBody::Enter(enter));
+    examples.prove_answer("EnterOk", 8, ServerBody::EnterOk);
+    examples.prove_request("Leave", 9, ClientBody::Leave(channel()));
+    examples.prove_answer("LeaveOk", 9, ServerBody::LeaveOk);
+
+    let client = "alice".parse().unwrap();
+    for (name, event) in [
+        ("a join", PresenceEvent::Join { client, state: state(), occupancy: 3 }),
+        ("an interval", PresenceEvent::Interval { occupancy: 120, clients: 117, joined: 4, left: 1 }),
+    ] {
+        examples.prove(name, &event.encode());
+        assert_eq!(PresenceEvent::decode(event.encode()), Ok(event));
+    }
+
+    let channels = vec![channel(), "live.b".parse().unwrap()];
+    let query = PresenceQuery { channels, occupants: true };
+    examples.prove_request("PresenceQuery", 10, ClientBody::PresenceQuery(query));
+    let answer = PresenceAnswer { channels: vec![channel_presence()], more: true };
+    examples.prove_answer("PresenceAnswer", 10, ServerBody::PresenceAnswer(answer));
+    examples.prove_request("WhereQuery", 11, ClientBody::WhereQuery("alice".parse().unwrap()));
+    let (node, region) = ("fra-1".parse().unwrap(), "fra".parse().unwrap());
+    let places = vec![Place { channel: channel(), node, region, since_us: SINCE_US }];
+    let answer = WhereAnswer { places, more: false, unreachable: vec!["sin-1".parse().unwrap()] };
+    examples.prove_answer("WhereAnswer", 11, ServerBody::WhereAnswer(answer));
+}
+
+fn channel_presence() -> ChannelPresence {
+    let region = |region: &str, occupancy, as_of_us, reachable| RegionPresence {
+        region: region.parse().unwrap(),
+        occupancy,
+        as_of_us: Some(as_of_us),
+        reachable,
+    };
+    let occupant = ListedOccupant {
+        client: "alice".parse().unwrap(),
+        state: state(),
+        node: "fra-1".parse().unwrap(),
+        since_us: SINCE_US,
+    };
+    ChannelPresence {
+        channel: channel(),
+        occupancy: 1,
+        clients: 1,
+        regions: vec![region("fra", 1, AS_OF_US, true), region("sin", 2, AS_OF_US - 60_000_000, false)],
+        occupants: vec![occupant],
+    }
+}
+
+fn prove_presence_of_peers(examples: &mut Examples) {
+    let body = examples.prove_frame("StreamHeader", &StreamKind::Presence.encode());
+    assert_eq!(StreamKind::decode(body), Ok(StreamKind::Presence));
+
+    let life = Life(0x8182_8384_8586_8788);
+    let id = |client: &str, instance| PresenceId { client: client.parse().unwrap(), instance };
+    let occupant = Occupant { moves: 1, since_us: SINCE_US, stamp: Stamp(SINCE_US), state: state() };
+    let change = PartChange {
+        writer: Writer { node: "fra-1".parse().unwrap(), life },
+        channel: channel(),
+        from: 6,
+        to: 8,
+        whole: false,
+        joins: 3,
+        leaves: 1,
+        present: vec![(id("alice", INSTANCE), occupant)],
+        gone: vec![(id("bob", Instance(0x9192_9394_9596_9798)), Exit::Timeout)],
+    };
+    let relayed = Relayed::To("sin-1".parse().unwrap());
+    for (name, relayed, frame) in [
+        ("PartChange", Relayed::No, PresenceFrame::Change { change, catch_up: false }),
+        ("PartsDigest", relayed, PresenceFrame::Digest { life, hash: 0xa1a2_a3a4_a5a6_a7a8 }),
+    ] {
+        let addressed = Addressed { relayed, frame };
+        let body = examples.prove_frame(name, &addressed.encode());
+        assert_eq!(Addressed::decode(body), Ok(addressed));
+    }
+}
+
 #[test]
 fn every_example_is_what_this_crate_encodes_and_decodes() {
     let mut examples = Examples::read();
@@ -198,6 +293,8 @@ fn every_example_is_what_this_crate_encodes_and_decodes() {
     prove_answers(&mut examples);
     prove_deliveries(&mut examples);
     prove_peer_frames(&mut examples);
+    prove_presence(&mut examples);
+    prove_presence_of_peers(&mut examples);
     let unproven: Vec<_> = examples.published.difference(&examples.proven).map(|bytes| hex(bytes)).collect();
     assert!(unproven.is_empty(), "examples that no test knows: {unproven:#?}");
 }
