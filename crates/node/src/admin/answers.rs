@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use farwire_wire::client::{ChannelPresence, RegionPresence};
 use farwire_wire::{ChannelName, NodeName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -155,8 +156,30 @@ pub(crate) struct Channel {
     /// Whether it is logged.
     pub(crate) log: bool,
     pub(crate) regions: Vec<ChannelRegion>,
+    /// Who is there, as this region's owner knows it; null when it did not say.
+    pub(crate) presence: Option<ChannelOccupancy>,
     /// Nodes that did not answer in time.
     pub(crate) unanswered: Vec<String>,
+}
+
+/// How many are present on a channel.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ChannelOccupancy {
+    /// Sessions, over the regions that can be reached.
+    pub(crate) occupancy: u64,
+    /// Distinct clients among them.
+    pub(crate) clients: u64,
+    pub(crate) regions: BTreeMap<String, RegionOccupancy>,
+}
+
+/// How many are present on a channel in one region.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RegionOccupancy {
+    /// Of a region that cannot be reached: what was last heard, which the sums leave out.
+    pub(crate) occupancy: u64,
+    /// Until when this is known to be right, in microseconds since the Unix epoch; null if nothing was ever heard.
+    pub(crate) as_of: Option<u64>,
+    pub(crate) reachable: bool,
 }
 
 /// One region's part of a channel.
@@ -276,5 +299,19 @@ mod tests {
         let merged = Channels::merge([part(vec![row("a", 5), row("b", 9)]), part(vec![row("a", 7)])]);
         let seen: Vec<_> = merged.channels.iter().map(|row| (row.channel.as_str(), row.messages)).collect();
         assert_eq!((seen, merged.total), (vec![("b", 9), ("a", 7)], 2));
+    }
+}
+
+impl ChannelOccupancy {
+    pub(crate) fn new(presence: &ChannelPresence) -> Self {
+        let region = |region: &RegionPresence| {
+            let RegionPresence { occupancy, as_of_us, reachable, .. } = *region;
+            (region.region.to_string(), RegionOccupancy { occupancy, as_of: as_of_us, reachable })
+        };
+        Self {
+            occupancy: presence.occupancy,
+            clients: presence.clients,
+            regions: presence.regions.iter().map(region).collect(),
+        }
     }
 }

@@ -24,7 +24,11 @@ const PAGES: &[(&str, &str, Option<&str>)] = &[
     ("/v1/ring", "Who owns how much of the channel space.", Some("Ring")),
     ("/v1/links", "Every link of the mesh, from both of its ends.", Some("Links")),
     ("/v1/channels", "Channels that were published to lately.", Some("Channels")),
-    ("/v1/channels/{name}", "One channel: owners, attachments and rates per region.", Some("Channel")),
+    (
+        "/v1/channels/{name}",
+        "One channel: owners, attachments and rates per region, and how many are present.",
+        Some("Channel"),
+    ),
     ("/v1/sessions", "Every session of the mesh.", Some("Sessions")),
     ("/v1/slo", "What share of the probes arrived within 250 ms.", Some("Slo")),
     ("/v1/events", "Members, rings and sessions as they change, as server-sent events.", None),

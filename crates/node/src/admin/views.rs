@@ -12,10 +12,11 @@ use farwire_wire::{ChannelName, NodeName, RegionName, SLOTS, Shard, Slot};
 use futures_util::future::join_all;
 
 use super::answers::{
-    Attachment, Channel, ChannelHere, ChannelRegion, ChannelRow, Channels, LinkAnswer, Links, MemberAnswer, Mesh,
-    NodeAnswer, Ring, RingNode, RingRegion, SessionAnswer, Sessions, Slo,
+    Attachment, Channel, ChannelHere, ChannelOccupancy, ChannelRegion, ChannelRow, Channels, LinkAnswer, Links,
+    MemberAnswer, Mesh, NodeAnswer, Ring, RingNode, RingRegion, SessionAnswer, Sessions, Slo,
 };
 use crate::peers::ask;
+use crate::presence;
 use crate::shared::Shared;
 
 /// Most sessions that one node lists.
@@ -144,7 +145,10 @@ fn channels_here(shared: &Shared) -> Channels {
 }
 
 pub(crate) async fn channel(shared: &Shared, channel: &ChannelName) -> Channel {
-    let (mut here, unanswered) = ask_all::<ChannelHere>(shared, &PeerQuery::Channel(channel.clone())).await;
+    let query = PeerQuery::Channel(channel.clone());
+    let (asked, present) =
+        tokio::join!(ask_all::<ChannelHere>(shared, &query), presence::query(shared, vec![channel.clone()], false),);
+    let (mut here, unanswered) = asked;
     here.push(channel_here(shared, channel));
     let slot = shared.local.slot(channel);
     let namespace = shared.config.namespaces.of(channel);
@@ -157,6 +161,7 @@ pub(crate) async fn channel(shared: &Shared, channel: &ChannelName) -> Channel {
         namespace: namespace.prefix.as_ref().map(ToString::to_string),
         log: namespace.log,
         regions: regions.collect(),
+        presence: present.ok().and_then(|frames| Some(ChannelOccupancy::new(frames.first()?.channels.first()?))),
         unanswered: unanswered.iter().map(ToString::to_string).collect(),
     }
 }
