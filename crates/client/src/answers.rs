@@ -102,11 +102,14 @@ impl<'a> Answers<'a> {
             }
             ServerBody::GoAway(go_away) => self.go_away(go_away),
             ServerBody::EntryList(list) => self.connector.entry_points.learn(list),
-            ServerBody::UnsubscribeOk
-            | ServerBody::EnterOk
+            ServerBody::UnsubscribeOk => {}
+            body @ (ServerBody::EnterOk
             | ServerBody::LeaveOk
             | ServerBody::PresenceAnswer(_)
-            | ServerBody::WhereAnswer(_) => {}
+            | ServerBody::WhereAnswer(_)) => {
+                self.ledger.lock().presence_answered(frame.request, body);
+                self.announce_if_resumed();
+            }
             ServerBody::Welcome(_) => return Some(End::lost("a second welcome")),
         }
         None

@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farwire_transport::endpoint::Dialer;
-use farwire_wire::{ChannelName, ClientId, Filter, NodeName, Pattern, PublisherId, RegionName, SessionId};
+use farwire_wire::client::{ChannelPresence, PresenceQuery, WhereAnswer};
+use farwire_wire::presence::{PresenceState, QUERY_CHANNELS_MAX};
+use farwire_wire::{ChannelName, ClientId, ErrorClass, Filter, NodeName, Pattern, PublisherId, RegionName, SessionId};
 use rand::RngExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::connect::Connector;
 use crate::entry_points::EntryPoint;
-use crate::error::{ConnectError, PublishError, SubscribeError};
+use crate::error::{ConnectError, PresenceError, PublishError, SubscribeError};
+use crate::ledger::{Question, Wish};
 use crate::options::ConnectOptions;
+use crate::presence::{Presence, PresenceWatch, ask};
 use crate::publisher::{Ack, PendingAck, Publisher};
 use crate::session::{Session, Shared};
 use crate::standing::{COMMANDS_MAX, Command, InFlight, Phase, Standing, Stay, Wanted, current_stay};
@@ -23,6 +27,10 @@ use crate::subscription::{Subscription, pair};
 
 /// What is under way when a client is closed has this long for its acks.
 const CLOSE_ACKS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A question about presence has this long, over refusals and lost sessions.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+const QUESTION_PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// A client of a mesh. Cheap to clone; clones share one session.
 ///
@@ -155,6 +163,108 @@ impl Client {
         self.handle.commands.send(wanted).await.map_err(|_| SubscribeError::Closed(None))?;
         answered.await.map_err(|_| SubscribeError::Closed(None))??;
         Ok(Subscription::new(filter, outlet, Arc::clone(&self.handle)))
+    }
+
+    /// Makes the client present on a channel, with a state that the others see. Returns when its node has it; the others
+    /// hear of it about half a second later. One presence a channel: [`Presence::update`] changes the state.
+    ///
+    /// Cancel safe: a dropped call leaves again.
+    ///
+    /// # Errors
+    /// A name breaks its rules, the client is present there already, the node refused, or the client has ended.
+    pub async fn enter(&self, channel: impl AsRef<str>, state: PresenceState) -> Result<Presence, PresenceError> {
+        let channel = ChannelName::parse(channel.as_ref())?;
+        current_stay(&self.handle.standing).await.map_err(PresenceError::Closed)?;
+        Presence::enter(channel, state, self.handle.commands.clone(), Arc::clone(&self.handle)).await
+    }
+
+    /// Who is on a channel, region by region, with their states.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The name breaks its rules, the node refused, no answer came within 10 s, or the client has ended.
+    pub async fn presence(&self, channel: impl AsRef<str>) -> Result<ChannelPresence, PresenceError> {
+        let channel = ChannelName::parse(channel.as_ref())?;
+        let answer = self.ask_presence(PresenceQuery { channels: vec![channel.clone()], occupants: true }).await?;
+        let nobody = ChannelPresence { channel, occupancy: 0, clients: 0, regions: Vec::new(), occupants: Vec::new() };
+        Ok(answer.into_iter().next().unwrap_or(nobody))
+    }
+
+    /// How many are on each of these channels (1 to 1,000), in their order and each once, without a list of them.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Self::presence`], or there are no channels or too many.
+    pub async fn occupancy<C: AsRef<str>>(
+        &self,
+        channels: impl IntoIterator<Item = C>,
+    ) -> Result<Vec<ChannelPresence>, PresenceError> {
+        let channels: Result<Vec<_>, _> = channels.into_iter().map(|text| ChannelName::parse(text.as_ref())).collect();
+        let channels = channels?;
+        if channels.is_empty() || channels.len() > QUERY_CHANNELS_MAX {
+            return Err(PresenceError::Channels);
+        }
+        self.ask_presence(PresenceQuery { channels, occupants: false }).await
+    }
+
+    /// The channels on which a client is present, of those whose presence this client may see.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Self::presence`].
+    pub async fn locate(&self, client: impl AsRef<str>) -> Result<WhereAnswer, PresenceError> {
+        let client = ClientId::parse(client.as_ref())?;
+        self.persist(|answer| Question::Where { client: client.clone(), parts: WhereAnswer::default(), answer }).await
+    }
+
+    /// Watches who comes, goes and says something on the channels that `pattern` matches. Above the namespace's threshold
+    /// of sessions a channel is summed up once a second. Who is there already is told by [`Self::presence`]: watch first,
+    /// then ask.
+    ///
+    /// Cancel safe: a dropped call leaves no watch.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub async fn watch_presence(&self, pattern: impl AsRef<str>) -> Result<PresenceWatch, SubscribeError> {
+        let pattern = Pattern::parse(pattern.as_ref())?.presence();
+        Ok(PresenceWatch::new(self.subscribe(pattern.as_str()).await?))
+    }
+
+    /// Watches how many are on the channels that `pattern` matches: a sum once a second while that changes.
+    ///
+    /// Cancel safe: a dropped call leaves no watch.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub async fn watch_occupancy(&self, pattern: impl AsRef<str>) -> Result<PresenceWatch, SubscribeError> {
+        let pattern = Pattern::parse(pattern.as_ref())?.counts();
+        Ok(PresenceWatch::new(self.subscribe(pattern.as_str()).await?))
+    }
+
+    async fn ask_presence(&self, query: PresenceQuery) -> Result<Vec<ChannelPresence>, PresenceError> {
+        self.persist(|answer| Question::Presence { query: query.clone(), parts: Vec::new(), answer }).await
+    }
+
+    /// Asks until there is an answer, or a refusal that will not change.
+    async fn persist<T>(
+        &self,
+        question: impl Fn(oneshot::Sender<Result<T, PresenceError>>) -> Question,
+    ) -> Result<T, PresenceError> {
+        let asked = async {
+            loop {
+                match ask(&self.handle.commands, |answer| Wish::Ask(question(answer))).await {
+                    Err(PresenceError::Refused(error)) if error.code.class() == ErrorClass::Retryable => {
+                        let pause = Duration::from_millis(error.retry_after_ms.into());
+                        tokio::time::sleep(pause.max(QUESTION_PAUSE_MIN)).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        };
+        tokio::time::timeout(QUESTION_TIMEOUT, asked).await.unwrap_or(Err(PresenceError::TimedOut(QUESTION_TIMEOUT)))
     }
 
     /// How the session is, and every change from now on.

@@ -49,6 +49,8 @@ pub(crate) struct Connector {
     token: Token,
     client_id: Option<ClientId>,
     instance: Instance,
+    /// Rounds of hellos so far.
+    connects: u32,
     agent: String,
 }
 
@@ -62,6 +64,7 @@ impl Connector {
             token: options.token.clone().ok_or(OptionsError::NoToken)?,
             client_id: options.client_id.clone(),
             instance: Instance(rng.random()),
+            connects: 0,
             agent: options.agent.clone(),
             rng,
         })
@@ -130,14 +133,15 @@ impl Connector {
         }
     }
 
-    fn hello(&self) -> Result<Hello, OptionsError> {
+    fn hello(&mut self) -> Result<Hello, OptionsError> {
+        self.connects += 1;
         Ok(Hello {
             versions: PROTOCOL_VERSION..=PROTOCOL_VERSION,
             token: self.token.read()?,
             client_id: self.client_id.clone(),
             instance: self.instance,
             agent: self.agent.clone(),
-            connects: 1,
+            connects: self.connects,
         })
     }
 }

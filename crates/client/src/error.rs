@@ -4,10 +4,12 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use farwire_transport::connection::{CertificateFault, Closed};
 use farwire_transport::endpoint::{DialError, EndpointError};
 use farwire_transport::tls::TlsError;
+use farwire_wire::presence::{QUERY_CHANNELS_MAX, StateError};
 use farwire_wire::{ErrorClass, ErrorCode, NameError, WireError};
 
 /// Most different faults that an error text lists, and most addresses of one.
@@ -338,6 +340,56 @@ impl SubscribeError {
         match self {
             Self::Pattern(_) => ErrorClass::Definite,
             Self::Refused(error) => error.code.class(),
+            Self::Closed(error) => class_of_end(error.as_ref()),
+        }
+    }
+}
+
+/// Why presence could not be had, or is no more.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PresenceError {
+    /// A channel's or client's name breaks its rules; nothing was sent.
+    #[error("not a name: {0}")]
+    Name(#[from] NameError),
+    /// The state breaks its rules; nothing was sent.
+    #[error("{0}")]
+    State(#[from] StateError),
+    /// No channel was named, or more than 1,000; nothing was sent.
+    #[error("one question is about 1 to {QUERY_CHANNELS_MAX} channels: ask in parts")]
+    Channels,
+    /// The client is present on the channel already; nothing was sent. Change its state through the handle that has it.
+    #[error("the client is present on the channel already: update the presence that you have, or drop it first")]
+    AlreadyPresent,
+    /// The node refused; the class of its code says whether to try again.
+    #[error("refused: {0}")]
+    Refused(WireError),
+    /// No answer came in time: there was no session, or nobody who knows could be asked.
+    #[error("no answer within {} s: see the client's status, and ask again", .0.as_secs())]
+    TimedOut(Duration),
+    /// The client has ended.
+    #[error("the client has ended{}", because(.0))]
+    Closed(Option<Arc<ConnectError>>),
+}
+
+impl PresenceError {
+    /// The row of the error table, if one fits.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Name(_) => Some(ErrorCode::BadChannel),
+            Self::Refused(error) => Some(error.code),
+            Self::Closed(error) => error.as_ref().and_then(|error| error.code()),
+            Self::State(_) | Self::Channels | Self::AlreadyPresent | Self::TimedOut(_) => None,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Name(_) | Self::State(_) | Self::Channels | Self::AlreadyPresent => ErrorClass::Definite,
+            Self::Refused(error) => error.code.class(),
+            Self::TimedOut(_) => ErrorClass::Retryable,
             Self::Closed(error) => class_of_end(error.as_ref()),
         }
     }

@@ -35,6 +35,24 @@
 //! Nothing here grows without a bound. A subscription has no queue of its own: [`Subscription::next`] reads from the
 //! network, so one that is not read holds up nobody else, and the node tells it later how many messages went by.
 //!
+//! # Presence
+//! [`Client::enter`] makes the client present on a channel until the [`Presence`] is dropped; [`Client::presence`] tells
+//! who is there, in every region, and [`Client::watch_presence`] who comes and goes. A client that changes nodes was never
+//! away; one whose connection is lost for more than ten seconds has timed out.
+//!
+//! ```no_run
+//! # async fn example(client: farwire_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut others = client.watch_presence("live.room.1").await?;
+//! let here = client.enter("live.room.1", r#"{"mood":"fine"}"#.parse()?).await?;
+//! println!("{} clients are here", client.presence("live.room.1").await?.clients);
+//! while let Some(update) = others.next().await {
+//!     println!("{update:?}");
+//! }
+//! here.leave().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # When the connection is lost
 //! The client reconnects for ever, with growing random pauses: to another node of the region first, then to any. It takes
 //! its subscriptions along, and [`Client::status`] tells. Calls that publish and subscribe wait meanwhile.
@@ -63,6 +81,7 @@ mod entry_points;
 mod error;
 mod ledger;
 mod options;
+mod presence;
 mod publisher;
 mod race;
 mod requests;
@@ -75,13 +94,15 @@ mod subscription;
 pub use client::Client;
 pub use context::{Context, ContextNode, ContextRegion};
 pub use entry_points::EntryPoint;
-pub use error::{Attempt, AttemptError, ConnectError, OptionsError, PublishError, SubscribeError};
+pub use error::{Attempt, AttemptError, ConnectError, OptionsError, PresenceError, PublishError, SubscribeError};
 pub use options::ConnectOptions;
+pub use presence::{Presence, PresenceUpdate, PresenceWatch};
 pub use publisher::{Ack, PendingAck};
 pub use status::{Gap, Status, StatusChanges};
 pub use subscription::{Event, Message, Subscription};
 
-pub use farwire_wire::client::AckLevel;
+pub use farwire_wire::client::{AckLevel, ChannelPresence, ListedOccupant, Place, RegionPresence, WhereAnswer};
+pub use farwire_wire::presence::{PresenceEvent, PresenceState, StateError};
 pub use farwire_wire::{
     ChannelName, ClientId, ErrorClass, ErrorCode, NameError, NodeName, Pattern, PublisherId, RegionName, SessionId,
     WireError,

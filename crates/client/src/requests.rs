@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farwire_transport::stream::{FrameWriter, WriteError};
+use farwire_wire::ChannelName;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::ledger::SubscriptionKey;
+use crate::ledger::{Entering, Gone, PresenceKey, SubscriptionKey};
 use crate::session::{End, SharedLedger};
 use crate::standing::{Command, Wanted, until_closing};
 
@@ -20,11 +21,17 @@ const BATCH_FRAMES_MAX: usize = 64;
 /// At the end, the node has this long to confirm that it has everything.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A handle that the application has dropped.
+pub(crate) enum Dropped {
+    Subscription(SubscriptionKey),
+    Presence(ChannelName, PresenceKey),
+}
+
 pub(crate) struct Requests<'a> {
     pub(crate) writer: FrameWriter,
     pub(crate) batch: Vec<Bytes>,
     pub(crate) commands: &'a mut mpsc::Receiver<Command>,
-    pub(crate) dropped: &'a mut FuturesUnordered<BoxFuture<'static, SubscriptionKey>>,
+    pub(crate) dropped: &'a mut FuturesUnordered<BoxFuture<'static, Dropped>>,
     pub(crate) closing: &'a mut watch::Receiver<bool>,
     pub(crate) ledger: &'a SharedLedger,
 }
@@ -51,7 +58,7 @@ impl Requests<'_> {
                 self.fill();
             }
             let closing = tokio::select! { biased;
-                Some(key) = self.dropped.next() => { self.unsubscribe(key); false }
+                Some(dropped) = self.dropped.next() => { self.give_up(&dropped); false }
                 () = until_closing(self.closing) => true,
                 () = self.ledger.room.notified() => false,
                 command = self.commands.recv() => match command {
@@ -78,6 +85,8 @@ impl Requests<'_> {
                 self.fill();
             }
             Command::Subscribe(wanted) => self.subscribe(wanted),
+            Command::Enter(entering) => self.enter(entering),
+            Command::Presence(wish) => self.batch.extend(self.ledger.lock().wish(wish)),
         }
     }
 
@@ -101,11 +110,25 @@ impl Requests<'_> {
         self.batch.push(frame);
         self.dropped.push(Box::pin(async move {
             inlet.dropped().await;
-            key
+            Dropped::Subscription(key)
         }));
     }
 
-    fn unsubscribe(&mut self, key: SubscriptionKey) {
-        self.batch.extend(self.ledger.lock().unsubscribe(key));
+    fn enter(&mut self, entering: Entering) {
+        let Some((frame, Gone { channel, key, gone })) = self.ledger.lock().enter(entering) else { return };
+        self.batch.push(frame);
+        self.dropped.push(Box::pin(async move {
+            // It never sends.
+            let _dropped = gone.await;
+            Dropped::Presence(channel, key)
+        }));
+    }
+
+    fn give_up(&mut self, dropped: &Dropped) {
+        let mut ledger = self.ledger.lock();
+        self.batch.extend(match dropped {
+            Dropped::Subscription(key) => ledger.unsubscribe(*key),
+            Dropped::Presence(channel, key) => ledger.drop_presence(channel, *key),
+        });
     }
 }

@@ -20,8 +20,8 @@ use crate::backoff::full_jitter;
 use crate::connect::{Connector, Established};
 use crate::deliveries::{accept_deliveries, take_datagrams};
 use crate::error::ConnectError;
-use crate::ledger::{Ledger, SubscriptionKey};
-use crate::requests::Requests;
+use crate::ledger::Ledger;
+use crate::requests::{Dropped, Requests};
 use crate::standing::{Command, InFlight, Phase, Standing, Stay, until_closing};
 use crate::status::{Status, StatusBoard};
 
@@ -53,8 +53,8 @@ pub(crate) struct Session {
     board: Arc<StatusBoard>,
     in_flight: InFlight,
     ledger: Arc<SharedLedger>,
-    /// Resolves for each subscription that the application has dropped.
-    dropped: FuturesUnordered<BoxFuture<'static, SubscriptionKey>>,
+    /// Resolves for each handle that the application has dropped.
+    dropped: FuturesUnordered<BoxFuture<'static, Dropped>>,
     attempt: u32,
 }
 
@@ -157,7 +157,9 @@ impl Session {
             end = take_datagrams(&connection, &self.ledger) => end,
             end = requests.send() => end,
         };
-        connection.close(ErrorCode::Closed, "");
+        // By the code the node knows whether the client stays present for a moment, to go on elsewhere.
+        let code = if matches!(end, End::Closing) { ErrorCode::Closed } else { ErrorCode::GoAway };
+        connection.close(code, "");
         if begun.elapsed() >= LASTED {
             self.attempt = 0;
         }

@@ -9,6 +9,7 @@ use farwire_wire::client::{Publish, Welcome};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::error::{ConnectError, PublishError, SubscribeError};
+use crate::ledger::{Entering, Wish};
 use crate::publisher::Ack;
 use crate::subscription::Inlet;
 
@@ -20,6 +21,8 @@ pub(crate) const COMMANDS_MAX: usize = 64;
 pub(crate) enum Command {
     Publish(Outgoing),
     Subscribe(Wanted),
+    Enter(Entering),
+    Presence(Wish),
 }
 
 /// A numbered message on its way out.

@@ -74,6 +74,14 @@ impl PresenceState {
     }
 }
 
+impl std::str::FromStr for PresenceState {
+    type Err = StateError;
+
+    fn from_str(text: &str) -> Result<Self, StateError> {
+        Self::parse(text)
+    }
+}
+
 impl fmt::Debug for PresenceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Quoted and escaped: it comes from a client, and ends in logs.

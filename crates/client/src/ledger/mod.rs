@@ -13,11 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use farwire_wire::client::{AckLevel, ClientBody, ClientFrame, Publish};
-use farwire_wire::{ErrorClass, Filter, RegionName, WireError};
+use farwire_wire::client::{AckLevel, ClientBody, ClientFrame, Publish, ServerBody};
+use farwire_wire::{ChannelName, ErrorClass, Filter, RegionName, WireError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+mod presence;
+
+pub(crate) use self::presence::{End, Entering, Gone, PresenceKey, Question, Wish};
+
+use self::presence::Presences;
 use crate::connect::HELLO_REQUEST;
 use crate::error::{ConnectError, PublishError, SubscribeError};
 use crate::publisher::Ack;
@@ -43,6 +48,7 @@ pub(crate) struct Ledger {
     under_way_max: usize,
     subscriptions: BTreeMap<SubscriptionKey, Held>,
     by_request: HashMap<u64, SubscriptionKey>,
+    presences: Presences,
     lost: Option<Lost>,
 }
 
@@ -89,6 +95,7 @@ impl Ledger {
             under_way_max: under_way_max as usize,
             subscriptions: BTreeMap::new(),
             by_request: HashMap::new(),
+            presences: Presences::default(),
             lost: None,
         }
     }
@@ -110,12 +117,17 @@ impl Ledger {
             self.by_request.insert(held.request, *key);
             frames.push(subscribe_frame(held.request, held.filter.clone()));
         }
+        let bodies = self.presences.resume(|| {
+            self.last_request += 1;
+            self.last_request
+        });
+        frames.extend(bodies.into_iter().map(|(request, body)| ClientFrame { request, body }.encode()));
         frames
     }
 
     /// Whether what was in force before the session is in force again.
     pub(crate) fn is_resumed(&self) -> bool {
-        !self.subscriptions.values().any(|held| matches!(held.state, State::Resuming))
+        !self.subscriptions.values().any(|held| matches!(held.state, State::Resuming)) && self.presences.is_resumed()
     }
 
     /// What the subscriptions that are in force again may have missed since the last session was lost.
@@ -175,6 +187,34 @@ impl Ledger {
         Some(ClientFrame { request: self.last_request, body }.encode())
     }
 
+    /// Enters a channel; `None` where the client is present already.
+    pub(crate) fn enter(&mut self, entering: Entering) -> Option<(Bytes, Gone)> {
+        let (body, gone) = self.presences.enter(self.last_request + 1, entering)?;
+        Some((self.frame(body), gone))
+    }
+
+    /// Takes a wish of presence; the frame, if there is something to say.
+    pub(crate) fn wish(&mut self, wish: Wish) -> Option<Bytes> {
+        let body = self.presences.take(self.last_request + 1, wish)?;
+        Some(self.frame(body))
+    }
+
+    /// Leaves a channel whose handle was dropped, if it was not left before.
+    pub(crate) fn drop_presence(&mut self, channel: &ChannelName, key: PresenceKey) -> Option<Bytes> {
+        let body = self.presences.drop_handle(self.last_request + 1, channel, key)?;
+        Some(self.frame(body))
+    }
+
+    /// Takes an answer to what was said or asked of presence.
+    pub(crate) fn presence_answered(&mut self, request: u64, body: ServerBody) {
+        self.presences.answered(request, body);
+    }
+
+    fn frame(&mut self, body: ClientBody) -> Bytes {
+        self.last_request += 1;
+        ClientFrame { request: self.last_request, body }.encode()
+    }
+
     /// Takes an ack; whether it made room for a publish that waits.
     pub(crate) fn acked(&mut self, first: u64, last: u64, level: AckLevel) -> bool {
         let from = self.under_way.partition_point(|publish| publish.request < first);
@@ -204,7 +244,7 @@ impl Ledger {
             }
             return Ok(());
         }
-        let Some(key) = self.by_request.get(&request).copied() else { return Ok(()) };
+        let Some(key) = self.by_request.get(&request).copied() else { return self.presences.refused(request, error) };
         let state = self.subscriptions.get(&key).map(|held| &held.state);
         if matches!(state, Some(State::Resuming)) && error.code.class() != ErrorClass::Definite {
             return Err(error);
@@ -233,6 +273,7 @@ impl Ledger {
         self.waiting = std::mem::take(&mut self.under_way);
         self.waiting.extend(newer);
         self.by_request.clear();
+        self.presences.lose();
         self.give_up(now);
     }
 
@@ -265,6 +306,7 @@ impl Ledger {
         for held in std::mem::take(&mut self.subscriptions).into_values() {
             held.end(SubscribeError::Closed(error.cloned()));
         }
+        self.presences.end(error);
     }
 }
 
