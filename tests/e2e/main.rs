@@ -11,6 +11,7 @@ mod in_flight;
 mod leaving;
 mod limits;
 mod moving;
+mod presence;
 mod python;
 mod stuck;
 mod views;
