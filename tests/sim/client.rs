@@ -95,7 +95,7 @@ fn patterns(wants: &Wants) -> Vec<String> {
     }
 }
 
-fn options(start: &Start) -> ConnectOptions {
+pub(crate) fn options(start: &Start) -> ConnectOptions {
     let entry = |host: Host| EntryPoint {
         address: format!("{}:{CLIENT_PORT}", host.address),
         node: NodeName::parse(&host.name).ok(),
@@ -110,7 +110,7 @@ fn options(start: &Start) -> ConnectOptions {
         .seed(start.seed)
 }
 
-async fn record_status(client: Client, name: Arc<str>, history: History) {
+pub(crate) async fn record_status(client: Client, name: Arc<str>, history: History) {
     let mut changes = client.status();
     while let Some(status) = changes.next().await {
         history.note(match status {

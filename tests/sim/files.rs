@@ -27,6 +27,8 @@ pub(crate) const PEER_PORT: u16 = 7_440;
 pub(crate) struct Files {
     dir: TempDir,
     token: String,
+    issuer: IssuerKey,
+    mesh: MeshFile,
 }
 
 /// The files, made by the first who asks.
@@ -69,12 +71,18 @@ impl Files {
         }
         let issuer = IssuerKey::generate().unwrap();
         std::fs::write(dir.path().join("issuer.pub"), issuer.public().to_paserk()).unwrap();
-        Self { dir, token: token(&issuer, &mesh) }
+        let token = token(&issuer, &mesh, "sim");
+        Self { dir, token, issuer, mesh }
     }
 
     /// A token that allows everything, for as long as any run takes.
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// The same for a client with an id of its own.
+    pub(crate) fn token_of(&self, client: &str) -> String {
+        token(&self.issuer, &self.mesh, client)
     }
 
     /// The authority that clients trust.
@@ -128,10 +136,10 @@ fn write_pair(dir: &Path, stem: &str, pair: &KeyPem) {
     std::fs::write(dir.join(format!("{stem}.key")), &pair.key).unwrap();
 }
 
-fn token(issuer: &IssuerKey, mesh: &MeshFile) -> String {
+fn token(issuer: &IssuerKey, mesh: &MeshFile, client: &str) -> String {
     let claims = Claims {
         audience: mesh.id,
-        client_id: "sim".parse().unwrap(),
+        client_id: client.parse().unwrap(),
         token_id: TokenId(1),
         issued_at_seconds: BEGINNING_S,
         not_before_seconds: None,

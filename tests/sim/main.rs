@@ -9,6 +9,8 @@ mod determinism;
 mod files;
 mod mesh;
 mod mixed;
+mod occupant;
+mod presence;
 mod runs;
 mod stories;
 mod ways;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use farwire_node::{Clock, Node, Sight, Surroundings};
@@ -12,6 +13,7 @@ use farwire_sim::history::{Event, History};
 use farwire_sim::invariants::{self, Terms};
 use farwire_sim::net::{Delays, Net, Weather};
 use farwire_transport::Socket;
+use farwire_wire::ChannelName;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::client::{Publishes, SimClient, Start, Wants};
 use crate::files::{BEGINNING_S, CLIENT_PORT, PEER_PORT, REGIONS, files, node_hosts};
+use crate::occupant::Occupant;
 use crate::runs::Outcome;
 
 /// How long after a change for the better or the worse everything works again.
@@ -26,6 +29,8 @@ const SETTLE: Duration = Duration::from_secs(8);
 /// How long a publish waits for its ack and a message for its subscribers at most, while nothing is wrong.
 const WITHIN: Duration = Duration::from_secs(3);
 const TWICE_A_SECOND: Publishes = Publishes { every: Duration::from_millis(500), bytes: 0 };
+/// A node that was killed leaves no ghost for longer.
+pub(crate) const AFTER_A_KILL: Duration = Duration::from_secs(20);
 /// How long a mesh may take to come up.
 const COMES_UP_WITHIN: Duration = Duration::from_secs(15);
 
@@ -38,7 +43,12 @@ pub(crate) struct Mesh {
     hosts: Vec<Host>,
     nodes: BTreeMap<String, Node>,
     clients: BTreeMap<String, SimClient>,
+    occupants: BTreeMap<String, Occupant>,
+    /// How far each node's wall clock is ahead.
+    ahead_us: BTreeMap<String, Arc<AtomicU64>>,
     faults: Vec<Fault>,
+    /// How long after the last fault every node lists exactly who is there.
+    pub(crate) settle_presence: Duration,
     leaving: JoinSet<()>,
 }
 
@@ -53,7 +63,10 @@ impl Mesh {
             hosts: node_hosts(),
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
+            occupants: BTreeMap::new(),
+            ahead_us: BTreeMap::new(),
             faults: Vec::new(),
+            settle_presence: AFTER_A_KILL,
             leaving: JoinSet::new(),
         };
         for host in node_hosts() {
@@ -65,16 +78,59 @@ impl Mesh {
 
     /// Adds a client of a region.
     pub(crate) async fn client(&mut self, name: &str, region: &str, wants: Wants, publishes: Option<Publishes>) {
+        let start = self.newcomer(name, region, wants, publishes);
+        let client = SimClient::start(start, self.history.clone()).await;
+        self.clients.insert(name.to_owned(), client);
+    }
+
+    /// Adds a client of a region that is present on channels, as told by the test or at random.
+    pub(crate) async fn occupant(&mut self, name: &str, region: &str) {
+        let start = self.newcomer(name, region, Wants::Everything, None);
+        let occupant = Occupant::start(start, self.history.clone()).await;
+        self.occupants.insert(name.to_owned(), occupant);
+    }
+
+    /// A client that was added before.
+    pub(crate) fn present(&mut self, name: &str) -> &mut Occupant {
+        self.occupants.get_mut(name).expect("the client was added")
+    }
+
+    /// A client's process ends. Whoever is to hear of it must be told otherwise.
+    pub(crate) fn drop_occupant(&mut self, name: &str) {
+        drop(self.occupants.remove(name));
+    }
+
+    fn newcomer(&mut self, name: &str, region: &str, wants: Wants, publishes: Option<Publishes>) -> Start {
         let node = self.hosts.iter().find(|host| host.region == region).expect("the region has a node");
         let IpAddr::V4(of_region) = node.address else { panic!("nodes have IPv4 addresses") };
-        let number = u8::try_from(self.clients.len() + 1).unwrap();
+        let number = u8::try_from(self.clients.len() + self.occupants.len() + 1).unwrap();
         let address = [10, of_region.octets()[1], 1, number].into();
         let host = Host { name: name.to_owned(), region: region.to_owned(), address };
         self.hosts.push(host.clone());
         let socket = self.socket(address, 5_000);
-        let start = Start { host, wants, publishes, socket, seed: self.rng.random() };
-        let client = SimClient::start(start, self.history.clone()).await;
-        self.clients.insert(name.to_owned(), client);
+        Start { host, wants, publishes, socket, seed: self.rng.random() }
+    }
+
+    /// Has every node that runs say who is on some channels.
+    pub(crate) async fn list(&self, channels: &[ChannelName]) {
+        let listed = self.nodes.iter().map(async |(name, node)| (name, node.presence(channels).await));
+        for (name, answer) in futures_util::future::join_all(listed).await {
+            for (n, channel) in channels.iter().enumerate() {
+                let who = match &answer {
+                    Ok(answer) => {
+                        Ok(answer[n].occupants.iter().map(|occupant| occupant.client.as_str().into()).collect())
+                    }
+                    Err(error) => Err(error.to_string()),
+                };
+                let (node, channel) = (name.as_str().into(), channel.as_str().into());
+                self.history.note(Event::Listed { node, channel, who });
+            }
+        }
+    }
+
+    /// A node's wall clock jumps to so far ahead of the true time.
+    pub(crate) fn set_clock_ahead(&self, node: &str, ahead: Duration) {
+        self.ahead_us[node].store(u64::try_from(ahead.as_micros()).unwrap(), Ordering::Relaxed);
     }
 
     /// Adds two clients of each region that publish twice a second: `fra-a` hears whatever is live, `fra-b` asks for each
@@ -149,11 +205,12 @@ impl Mesh {
         let host = self.host(name).clone();
         let config = files().config(&host);
         let begun = self.wall;
+        let ahead_us = self.ahead_us.entry(name.to_owned()).or_default().clone();
         let surroundings = Surroundings {
             client: self.socket(host.address, CLIENT_PORT),
             peer: self.socket(host.address, PEER_PORT),
             admin: None,
-            clock: Clock::new(move || wall_us(begun)),
+            clock: Clock::new(move || wall_us(begun) + ahead_us.load(Ordering::Relaxed)),
             tls_clock: None,
             rng: StdRng::seed_from_u64(self.rng.random()),
         };
@@ -164,13 +221,19 @@ impl Mesh {
 
     /// What is wrong with the run up to now, as a line each.
     async fn violations(&mut self, settle: Duration) -> Vec<String> {
-        let terms = Terms { settle, within: WITHIN, end: self.history.now() };
+        let settle_presence = self.settle_presence;
+        let terms = Terms { settle, within: WITHIN, settle_presence, end: self.history.now() };
         let mut found = invariants::violations(&self.history.records(), &terms);
         found.extend(self.discord());
         for (name, node) in &mut self.nodes {
             // Without waiting: a node that is well never resolves.
             if let Ok(why) = tokio::time::timeout(Duration::ZERO, node.failed()).await {
                 found.push(format!("failed: {name}: {why}"));
+            }
+        }
+        for (name, occupant) in &mut self.occupants {
+            if occupant.has_failed() {
+                found.push(format!("failed: the test's client {name}"));
             }
         }
         for (name, client) in &mut self.clients {

@@ -1,9 +1,10 @@
 //! The mixed scenario: five nodes, six clients, and half a minute in which random things go wrong. Then everything heals,
 //! and must work again as if nothing had been.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use farwire_sim::faults::{self, Host, Planned};
+use farwire_sim::faults::{self, Fault, Host, Planned};
 
 use crate::files::node_hosts;
 use crate::mesh::{Mesh, usual_clients};
@@ -44,16 +45,38 @@ fn one_by_one(seed: u64, nodes: &[Host]) -> Vec<Planned> {
 
 /// Begins and ends each fault at its time.
 async fn play_plan(mesh: &mut Mesh, plan: Vec<Planned>) {
-    let begins = plan.iter().map(|planned| (planned.at, true, planned.fault.clone()));
-    let ends = plan.iter().map(|planned| (planned.until, false, planned.fault.clone()));
-    let mut steps: Vec<_> = begins.chain(ends).collect();
-    steps.sort_by_key(|(at, _, _)| *at);
-    for (at, begins, fault) in steps {
-        mesh.pass_until(at).await;
-        if begins {
-            mesh.begin(fault);
-        } else {
-            mesh.end(&fault);
+    let mut steps = Steps::new(plan);
+    while let Some(at) = steps.next_at() {
+        steps.play_until(mesh, at).await;
+    }
+}
+
+/// The beginnings and ends of faults that are still to come.
+pub(crate) struct Steps(VecDeque<(Duration, bool, Fault)>);
+
+impl Steps {
+    pub(crate) fn new(plan: Vec<Planned>) -> Self {
+        let begins = plan.iter().map(|planned| (planned.at, true, planned.fault.clone()));
+        let ends = plan.iter().map(|planned| (planned.until, false, planned.fault.clone()));
+        let mut steps: Vec<_> = begins.chain(ends).collect();
+        steps.sort_by_key(|(at, _, _)| *at);
+        Self(steps.into())
+    }
+
+    fn next_at(&self) -> Option<Duration> {
+        self.0.front().map(|(at, _, _)| *at)
+    }
+
+    /// Lets time pass up to `until`, and whatever is to begin or end by then.
+    pub(crate) async fn play_until(&mut self, mesh: &mut Mesh, until: Duration) {
+        while let Some((at, begins, fault)) = self.0.pop_front_if(|(at, _, _)| *at <= until) {
+            mesh.pass_until(at).await;
+            if begins {
+                mesh.begin(fault);
+            } else {
+                mesh.end(&fault);
+            }
         }
+        mesh.pass_until(until).await;
     }
 }

@@ -70,8 +70,16 @@ impl<V: PartialEq + Copy> PatternMap<V> {
         if let Some(values) = self.exact.get(channel) {
             values.iter().copied().for_each(&mut found);
         }
-        if !self.wild.is_empty() {
+        if self.wild.is_empty() {
+            return;
+        }
+        if !channel.is_reserved() {
             self.wild.walk(channel.as_str(), &mut found);
+        } else if let (first, Some(rest)) = split(channel.as_str())
+            && let Some(below) = self.wild.named.get(first)
+        {
+            // No wildcard stands for a first segment of the mesh's own.
+            below.walk(rest, &mut found);
         }
     }
 
@@ -162,7 +170,7 @@ mod tests {
         #[test]
         fn a_look_up_finds_what_matching_one_by_one_finds(
             changes in prop::collection::vec((pattern_text(), 0..4_u8, prop::bool::weighted(0.7)), 0..40),
-            channels in prop::collection::vec(prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..5), 1..8),
+            channels in prop::collection::vec(prop::collection::vec(prop::sample::select(vec!["a", "b", "farwire:c"]), 1..5), 1..8),
         ) {
             let mut map = PatternMap::default();
             let mut model: Vec<(Pattern, u8)> = Vec::new();

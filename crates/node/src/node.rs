@@ -13,8 +13,9 @@ use farwire_core::placement::{self, Member, MemberStatus};
 use farwire_transport::endpoint::{CLIENT_PORT_ALPN, PEER_PORT_ALPN};
 use farwire_transport::tls::{self, TlsError};
 use farwire_transport::{ClientPort, EndpointError, PeerPort, Socket, TlsClock};
+use farwire_wire::client::ChannelPresence;
 use farwire_wire::peer::PeerFrame;
-use farwire_wire::{ErrorCode, Life, NodeName, ViewDigest};
+use farwire_wire::{ChannelName, ErrorCode, Life, NodeName, ViewDigest, WireError};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
@@ -40,7 +41,7 @@ use crate::shared::{BoundAddresses, Keys, Shared};
 use crate::sync::watch;
 use crate::topology::Topology;
 use crate::watchdog::{self, Limits, Pulse, Watch, Watchdog, Watched};
-use crate::{admin, probe, session, upkeep};
+use crate::{admin, presence, probe, session, upkeep};
 
 /// SWIM messages that wait for membership; their connections wait for room.
 const SWIM_QUEUE: usize = 256;
@@ -227,6 +228,17 @@ impl Node {
         }
     }
 
+    /// Who is on these channels, as the node answers its clients: for whoever runs it in their own process. Cancel safe.
+    ///
+    /// # Errors
+    /// The owner of a channel cannot be asked just now: ask again.
+    pub async fn presence(&self, channels: &[ChannelName]) -> Result<Vec<ChannelPresence>, WireError> {
+        let frames = presence::query(&self.shared, channels.to_vec(), true).await?;
+        let mut joined: Vec<ChannelPresence> = Vec::new();
+        frames.into_iter().for_each(|frame| frame.join_to(&mut joined));
+        Ok(joined)
+    }
+
     /// Waits until a task of the node has ended by itself, which is a fault. Cancel safe.
     pub async fn failed(&mut self) -> String {
         match self.tasks.join_next().await {
@@ -297,12 +309,12 @@ fn assemble(
     let peers = Arc::new(Peers::default());
     let routes = topology.routes_cell();
     let router = Router::new(local.clone(), routes, fanout.clone(), peers.clone(), metrics.clone());
-    let (presence, presence_queued) = Presence::new(metrics.queue(QueueName::Presence));
+    let (presences, presence_queued) = Presence::new(metrics.queue(QueueName::Presence));
     let shared = Arc::new(Shared {
         events: Events::new(local.clock.clone(), metrics.queue(QueueName::Events)),
         directory: Arc::new(Directory::default()),
         sessions: Sessions::default(),
-        presence,
+        presence: presences,
         probed: Probed::default(),
         forgotten: Forgotten::default(),
         rng: Mutex::new(rng),

@@ -61,6 +61,21 @@ pub enum Event {
     Down(Arc<str>, String),
     /// The client or its subscription ended by itself.
     Ended(Arc<str>, String),
+    /// The client is present on a channel from now on.
+    Present(Arc<str>, Arc<str>),
+    /// The client is present on a channel no more.
+    Absent(Arc<str>, Arc<str>),
+    /// A node says who is on a channel.
+    Listed {
+        /// Which node.
+        node: Arc<str>,
+        /// Which channel.
+        channel: Arc<str>,
+        /// Who, by name; or why it does not say.
+        who: Result<Vec<Arc<str>>, String>,
+    },
+    /// A watch yielded an event of presence.
+    Told(Arc<str>, String),
     /// Everybody is there: from now on the invariants hold, unless something is wrong.
     Begun,
     /// Something goes wrong from now on.
@@ -171,6 +186,11 @@ impl fmt::Display for Event {
             Self::Up(who, node) => write!(f, "{who} is with {node}"),
             Self::Down(who, why) => write!(f, "{who} has no session: {why}"),
             Self::Ended(who, why) => write!(f, "{who} ended: {why}"),
+            Self::Present(who, channel) => write!(f, "{who} is on {channel}"),
+            Self::Absent(who, channel) => write!(f, "{who} is not on {channel} any more"),
+            Self::Listed { node, channel, who: Ok(who) } => write!(f, "{node} lists on {channel}: {}", who.join(" ")),
+            Self::Listed { node, channel, who: Err(why) } => write!(f, "{node} lists nobody on {channel}: {why}"),
+            Self::Told(who, event) => write!(f, "{who} is told: {event}"),
             Self::Begun => write!(f, "--- begun"),
             Self::Fault { what, .. } => write!(f, "--- {what}"),
             Self::Mended(what) => write!(f, "--- over: {what}"),

@@ -4,6 +4,7 @@ mod genuine;
 mod heard;
 mod once;
 mod order;
+mod present;
 mod taken;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,8 @@ pub struct Terms {
     pub settle: Duration,
     /// How long a publish may wait for its ack, and a message for its subscribers, while nothing is wrong.
     pub within: Duration,
+    /// How long after the last fault every node lists exactly who is there.
+    pub settle_presence: Duration,
     /// When the run ended.
     pub end: Duration,
 }
@@ -32,6 +35,7 @@ pub fn violations(records: &[Record], terms: &Terms) -> Vec<String> {
     found.extend(order::violations(records));
     found.extend(taken::violations(records, &quiet, terms));
     found.extend(heard::violations(records, &quiet, terms));
+    found.extend(present::violations(records, terms));
     found
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::names::{
-    CHANNEL_BYTES_MAX, COUNTS_PREFIX, ChannelName, NameError, PRESENCE_PREFIX, check_length, check_segment,
-    split_prefix,
+    CHANNEL_BYTES_MAX, COUNTS_PREFIX, ChannelName, NameError, PRESENCE_PREFIX, RESERVED_PREFIX, check_length,
+    check_segment, split_prefix,
 };
 
 /// Most segments that a pattern with a wildcard may have.
@@ -83,9 +83,13 @@ impl Pattern {
         }
     }
 
-    /// Whether `channel` is one of those that the pattern names.
+    /// Whether `channel` is one of those that the pattern names. A channel of the mesh's own matches only a pattern that
+    /// begins with the same segment: `>` does not deliver presence.
     #[must_use]
     pub fn matches(&self, channel: &ChannelName) -> bool {
+        if self.0.starts_with(['*', '>']) && channel.is_reserved() {
+            return false;
+        }
         let mut names = channel.as_str().split('.');
         for segment in self.0.split('.') {
             match (segment, names.next()) {
@@ -101,6 +105,9 @@ impl Pattern {
     /// Whether every channel that `other` matches is matched by `self` too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
+        if self.0.starts_with(['*', '>']) && other.0.starts_with(RESERVED_PREFIX) {
+            return false;
+        }
         let mut theirs = other.0.split('.');
         for ours in self.0.split('.') {
             match (ours, theirs.next()) {
@@ -207,6 +214,17 @@ mod tests {
         for bad in ["a*", ">.a", "a.>.b", "a.>b", "**", ""] {
             assert!(Pattern::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_wildcard_stands_for_a_segment_of_the_meshs_own() {
+        let presence = channel("chat.a").presence();
+        for wild in [">", "*.>", "*.chat.a", "*.*.*"] {
+            assert!(!pattern(wild).matches(&presence), "{wild}");
+            assert!(!pattern(wild).covers(&pattern("chat.>").presence()), "{wild}");
+        }
+        assert!(pattern("chat.>").presence().matches(&presence));
+        assert!(pattern(">").presence().covers(&pattern("chat.*").presence()));
     }
 
     /// The definition, written as naively as possible: the oracle.

@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use farwire_wire::client::{
-    ChannelPresence, ClientBody, Enter, PresenceAnswer, PresenceQuery, ServerBody, WhereAnswer,
-};
+use farwire_wire::client::{ChannelPresence, ClientBody, Enter, PresenceQuery, ServerBody, WhereAnswer};
 use farwire_wire::presence::PresenceState;
 use farwire_wire::{ChannelName, ClientId, ErrorClass, WireError};
 use tokio::sync::oneshot;
@@ -281,16 +279,9 @@ impl Question {
     /// Adds a frame of the answer; the question itself, if more are to come.
     fn take(self, body: ServerBody) -> Option<Self> {
         match (self, body) {
-            (
-                Self::Presence { query, mut parts, answer },
-                ServerBody::PresenceAnswer(PresenceAnswer { channels, more }),
-            ) => {
-                for part in channels {
-                    match parts.last_mut().filter(|last| last.channel == part.channel) {
-                        Some(last) => last.occupants.extend(part.occupants),
-                        None => parts.push(part),
-                    }
-                }
+            (Self::Presence { query, mut parts, answer }, ServerBody::PresenceAnswer(frame)) => {
+                let more = frame.more;
+                frame.join_to(&mut parts);
                 if more {
                     return Some(Self::Presence { query, parts, answer });
                 }

@@ -170,6 +170,9 @@ impl Presence {
             self.collect(now, effects);
         }
         self.tell_moved(now, mesh, effects);
+        let is_trusted =
+            |node: &NodeName, slot| owns_in_its_region(&before, node, slot) && owns_in_its_region(&after, node, slot);
+        self.fetch_anew(now, mesh, is_trusted, effects);
         self.flush_soon(now);
     }
 
@@ -382,6 +385,8 @@ impl Presence {
             self.answer_ask(from, &channel, &writer, effects);
         }
         effects.push(Effect::Send { to: from.clone(), frame: PresenceFrame::Collected });
+        // It has taken something over, and does not know what was asked of the owner before.
+        self.fetch_anew(now, mesh, |node, _| node != from, effects);
     }
 
     fn take_collected(&mut self, now: Duration, mesh: &impl Mesh, from: &NodeName, effects: &mut Vec<Effect>) {
@@ -392,6 +397,7 @@ impl Presence {
         for (name, writer) in self.feeds.unconfirmed.remove(from).unwrap_or_default() {
             let mut events = Vec::new();
             if let Some(owned) = self.owned.get_mut(&name) {
+                owned.fetched.remove(from);
                 owned.channel.drop_writer(&writer, Exit::Left, &mut events);
             }
             self.tell_events(now, mesh, &name, events, effects);
@@ -479,6 +485,14 @@ impl Presence {
         let others = view.members().iter().map(|member| &member.name).filter(|name| **name != self.local.writer().node);
         others.filter(|name| is_reachable(name)).cloned().collect()
     }
+}
+
+/// Whether a node owns a slot in its region by these routes.
+fn owns_in_its_region(routes: &Routes, node: &NodeName, slot: Slot) -> bool {
+    let view = routes.view();
+    let Some(member) = view.find(node.as_str()) else { return false };
+    let region = view.region_index(&view.member(member).region);
+    region.is_some_and(|region| routes.owner(region, slot) == Some(member))
 }
 
 /// A copy of a part: the channel, the writer, the op.

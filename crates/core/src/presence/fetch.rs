@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use farwire_wire::ids::Slot;
 use farwire_wire::names::{ChannelName, NodeName};
 use farwire_wire::presence::{PresenceFrame, QUERY_CHANNELS_MAX};
 
@@ -26,13 +27,20 @@ impl Presence {
         channels: Vec<ChannelName>,
         effects: &mut Vec<Effect>,
     ) {
-        let mut missing: BTreeMap<NodeName, Vec<ChannelName>> = BTreeMap::new();
         let silent = self.is_collecting();
-        for name in channels {
-            let owners = self.other_owners(mesh, &name);
+        for name in &channels {
             let owned = self.owned.entry(name.clone()).or_insert_with(|| Owned::new(silent));
             owned.asked_until = Some(now + LEASE);
-            for owner in owners.into_iter().filter(|owner| !owned.is_fetched(now, owner)) {
+        }
+        self.fetch(now, mesh, &channels, effects);
+    }
+
+    /// Fetches what is missing of channels for which somebody asked.
+    fn fetch(&self, now: Duration, mesh: &impl Mesh, channels: &[ChannelName], effects: &mut Vec<Effect>) {
+        let mut missing: BTreeMap<NodeName, Vec<ChannelName>> = BTreeMap::new();
+        for name in channels {
+            let Some(owned) = self.owned.get(name) else { continue };
+            for owner in self.other_owners(mesh, name).into_iter().filter(|owner| !owned.is_fetched(now, owner)) {
                 missing.entry(owner).or_default().push(name.clone());
             }
         }
@@ -68,6 +76,24 @@ impl Presence {
                 owned.fetched.insert(from.clone(), now);
             }
         }
+    }
+
+    /// Owners have changed: a new one does not know what was fetched from the one before, and one that lost a channel and
+    /// got it back has forgotten. `is_trusted` says of a node whether it has owned a slot throughout.
+    pub(super) fn fetch_anew(
+        &mut self,
+        now: Duration,
+        mesh: &impl Mesh,
+        is_trusted: impl Fn(&NodeName, Slot) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut asked = Vec::new();
+        for (name, owned) in self.owned.iter_mut().filter(|(_, owned)| owned.is_asked(now)) {
+            let slot = mesh.slot(name);
+            owned.fetched.retain(|node, _| is_trusted(node, slot));
+            asked.push(name.clone());
+        }
+        self.fetch(now, mesh, &asked, effects);
     }
 
     /// Lets the parts of other regions go where nobody wants them any more. What is kept of a region out of sight stays.

@@ -375,7 +375,11 @@ async fn answer_queries(shared: &Arc<Shared>, connection: &Connection) -> Result
 async fn answer(shared: &Shared, mut writer: FrameWriter, mut reader: FrameReader) -> Result<(), LinkError> {
     let frame = reader.next_frame().await?.ok_or(LinkError::Ended)?;
     match PeerQuery::decode(frame).map_err(|error| LinkError::Protocol(error.error))? {
-        PeerQuery::Presence { channels, occupants } => {
+        PeerQuery::Presence { channels, occupants, relay_to: Some(to) } => {
+            let query = PeerQuery::Presence { channels, occupants, relay_to: None };
+            presence::relay_query(shared, writer, &to, &query).await?;
+        }
+        PeerQuery::Presence { channels, occupants, relay_to: None } => {
             presence::serve_query(shared, writer, channels, occupants).await?;
         }
         PeerQuery::Where(client) => presence::serve_places(shared, writer, client).await?,

@@ -11,7 +11,7 @@ use farwire_wire::peer::PeerQuery;
 use farwire_wire::{ChannelName, ClientId, ErrorCode, NodeName, WireError};
 use futures_util::future::join_all;
 
-use crate::peers::{AskError, ask_frames};
+use crate::peers::{AskError, Path, ask_frames};
 use crate::shared::Shared;
 
 /// When to ask again while owners change.
@@ -51,8 +51,12 @@ async fn ask_owner(
     if owner == shared.local.name {
         return shared.presence.ask(channels, occupants).await.unwrap_or_else(|| Err(ErrorCode::GoAway.into()));
     }
-    let link = shared.peers.find(&owner).ok_or_else(|| cannot_ask(&owner))?;
-    let query = PeerQuery::Presence { channels, occupants };
+    let way = shared.peers.way(&owner).ok_or_else(|| cannot_ask(&owner))?;
+    let (link, relay_to) = match &way.path {
+        Path::Direct(_) => (way, None),
+        Path::Through(relay) => (shared.peers.find(relay).ok_or_else(|| cannot_ask(&owner))?, Some(owner.clone())),
+    };
+    let query = PeerQuery::Presence { channels, occupants, relay_to };
     let mut joined: Vec<ChannelPresence> = Vec::new();
     let asked = ask_frames(&link, &query, |frame| {
         let answer = match ServerFrame::decode(frame)?.body {
@@ -60,13 +64,9 @@ async fn ask_owner(
             ServerBody::Error(error) => return Err(AskError::Refused(error)),
             _ => return Err(AskError::Ended),
         };
-        for part in answer.channels {
-            match joined.last_mut().filter(|last| last.channel == part.channel) {
-                Some(last) => last.occupants.extend(part.occupants),
-                None => joined.push(part),
-            }
-        }
-        Ok(answer.more)
+        let more = answer.more;
+        answer.join_to(&mut joined);
+        Ok(more)
     });
     match asked.await {
         Ok(()) => Ok(joined),
@@ -126,6 +126,33 @@ pub(crate) async fn serve_query(
     for body in bodies {
         writer.write(ServerFrame { request: 0, body }.encode()).await?;
     }
+    writer.finish_and_wait().await;
+    Ok(())
+}
+
+/// Asks a node for a peer that has no link to it, and passes the answer on. It takes the link to the node or none, so that
+/// nothing goes in a circle.
+pub(crate) async fn relay_query(
+    shared: &Shared,
+    mut writer: FrameWriter,
+    to: &NodeName,
+    query: &PeerQuery,
+) -> Result<(), WriteError> {
+    let mut frames = Vec::new();
+    let asked = async {
+        let link = shared.peers.find(to).filter(|_| shared.peers.is_live(to)).ok_or(AskError::NoLink)?;
+        ask_frames(&link, query, |frame| {
+            let answer = ServerFrame::decode(frame)?;
+            let more = matches!(&answer.body, ServerBody::PresenceAnswer(answer) if answer.more);
+            frames.push(answer.encode());
+            Ok(more)
+        })
+        .await
+    };
+    if asked.await.is_err() {
+        frames = vec![ServerFrame { request: 0, body: ServerBody::Error(cannot_ask(to)) }.encode()];
+    }
+    writer.write_batch(&mut frames).await?;
     writer.finish_and_wait().await;
     Ok(())
 }

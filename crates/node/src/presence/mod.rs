@@ -10,7 +10,7 @@ use farwire_wire::presence::PresenceFrame;
 use farwire_wire::{ChannelName, ClientId, NodeName, WireError};
 use tokio::sync::oneshot;
 
-pub(crate) use asking::{places, query, serve_places, serve_query, split_places};
+pub(crate) use asking::{places, query, relay_query, serve_places, serve_query, split_places};
 pub(crate) use keeping::Keeping;
 
 use crate::queue;

@@ -3,8 +3,12 @@
 use super::*;
 use crate::history::MessageId;
 
-const TERMS: Terms =
-    Terms { settle: Duration::from_secs(5), within: Duration::from_secs(1), end: Duration::from_secs(60) };
+const TERMS: Terms = Terms {
+    settle: Duration::from_secs(5),
+    within: Duration::from_secs(1),
+    settle_presence: Duration::from_secs(10),
+    end: Duration::from_secs(60),
+};
 
 fn message(count: u64) -> MessageId {
     MessageId { publisher: "p".into(), count }
@@ -87,4 +91,25 @@ fn a_publish_without_its_ack_a_lost_session_and_a_dead_handle_are_found() {
         found(1, &[(1_000, Event::Subscribed("s".into())), (2_000, Event::Ended("s".into(), "?".into()))]),
         ["dead handle"]
     );
+}
+
+/// A run in which `who` enters at 20 s, and a node lists `listed` at `at` seconds.
+fn listed(at: u64, listed: &[&str]) -> usize {
+    let channel: Arc<str> = "c".into();
+    let listing = Event::Listed {
+        node: "n".into(),
+        channel: channel.clone(),
+        who: Ok(listed.iter().map(|who| (*who).into()).collect()),
+    };
+    let events = [(0, Event::Begun), (20, Event::Present("p".into(), channel)), (at, listing)];
+    let records: Vec<_> = events.into_iter().map(|(s, event)| Record { at: Duration::from_secs(s), event }).collect();
+    violations(&records, &TERMS).len()
+}
+
+#[test]
+fn a_ghost_and_a_missing_client_are_found_once_a_change_had_its_time() {
+    assert_eq!(listed(30, &["p"]), 0);
+    assert_eq!(listed(30, &[]), 1, "missing");
+    assert_eq!(listed(30, &["p", "q"]), 1, "a ghost");
+    assert_eq!(listed(21, &[]), 0, "too early to tell");
 }

@@ -86,6 +86,16 @@ pub struct WhereAnswer {
 }
 
 impl PresenceAnswer {
+    /// Adds the frame to the channels of those before it: a channel that comes again brings more occupants.
+    pub fn join_to(self, joined: &mut Vec<ChannelPresence>) {
+        for part in self.channels {
+            match joined.last_mut().filter(|last| last.channel == part.channel) {
+                Some(last) => last.occupants.extend(part.occupants),
+                None => joined.push(part),
+            }
+        }
+    }
+
     pub(super) fn to_proto(&self) -> proto::PresenceAnswer {
         let region = |region: &RegionPresence| proto::RegionPresence {
             region: region.region.to_string(),

@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::{bad_name, malformed};
 use crate::error::{DecodeError, WireError};
 use crate::frame::delimited;
-use crate::names::{ChannelName, ClientId};
+use crate::names::{ChannelName, ClientId, NodeName};
 use crate::presence::channels_of;
 use crate::proto::peer as proto;
 
@@ -27,6 +27,8 @@ pub enum PeerQuery {
         channels: Vec<ChannelName>,
         /// List who is there.
         occupants: bool,
+        /// The node that the receiver is to ask, because the sender has no link to it.
+        relay_to: Option<NodeName>,
     },
     /// On which channels a client is present at the peer.
     Where(ClientId),
@@ -43,9 +45,10 @@ impl PeerQuery {
             Self::Channel(channel) => proto::PeerQuery { channel: channel.to_string(), ..of(Kind::Channel) },
             Self::Sessions => of(Kind::Sessions),
             Self::Slo => of(Kind::Slo),
-            Self::Presence { channels, occupants } => {
+            Self::Presence { channels, occupants, relay_to } => {
                 let channels = channels.iter().map(ToString::to_string).collect();
-                proto::PeerQuery { channels, occupants: *occupants, ..of(Kind::Presence) }
+                let relay_to = relay_to.as_ref().map(ToString::to_string).unwrap_or_default();
+                proto::PeerQuery { channels, occupants: *occupants, relay_to, ..of(Kind::Presence) }
             }
             Self::Where(client) => proto::PeerQuery { client_id: client.to_string(), ..of(Kind::Where) },
         })
@@ -64,7 +67,12 @@ impl PeerQuery {
             Kind::Sessions => Ok(Self::Sessions),
             Kind::Slo => Ok(Self::Slo),
             Kind::Presence => {
-                Ok(Self::Presence { channels: channels_of(&query.channels)?, occupants: query.occupants })
+                let relay_to = match query.relay_to.as_str() {
+                    "" => None,
+                    name => Some(NodeName::parse(name).map_err(bad_name)?),
+                };
+                let channels = channels_of(&query.channels)?;
+                Ok(Self::Presence { channels, occupants: query.occupants, relay_to })
             }
             Kind::Where => ClientId::parse(&query.client_id).map(Self::Where).map_err(bad_name),
             Kind::Unspecified => Err(malformed("a query that this version does not know")),

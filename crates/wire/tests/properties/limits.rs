@@ -87,7 +87,9 @@ fn a_query_names_1000_channels_and_each_counts_once() {
     assert_eq!(query.channels, twice[..2], "in the order of the query");
 
     let peer_ask = |channels: &[ChannelName]| {
-        PeerQuery::decode(whole(&PeerQuery::Presence { channels: channels.to_vec(), occupants: false }.encode()))
+        PeerQuery::decode(whole(
+            &PeerQuery::Presence { channels: channels.to_vec(), occupants: false, relay_to: None }.encode(),
+        ))
     };
     assert!(peer_ask(&most).is_ok() && peer_ask(&too_many).is_err());
     for frame in [PresenceFrame::Fetch, PresenceFrame::Fetched] {

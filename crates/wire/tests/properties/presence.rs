@@ -91,7 +91,8 @@ pub(crate) fn answer() -> impl Strategy<Value = ServerBody> {
 
 pub(crate) fn query() -> impl Strategy<Value = PeerQuery> {
     prop_oneof![
-        (channels(20), any::<bool>()).prop_map(|(channels, occupants)| PeerQuery::Presence { channels, occupants }),
+        (channels(20), any::<bool>(), prop::option::of(node()))
+            .prop_map(|(channels, occupants, relay_to)| PeerQuery::Presence { channels, occupants, relay_to }),
         client_id().prop_map(PeerQuery::Where),
     ]
 }
