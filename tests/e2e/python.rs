@@ -1,12 +1,17 @@
 //! The protocol is what `proto/README.md` says: a client made from that page alone, over another implementation of QUIC,
-//! talks to a node and, through the mesh, to the Rust SDK in another region. The scenario is in `tests/peers/client.py`.
+//! talks to a node and, through the mesh, to the Rust SDK in another region, and each sees who is present with it. The
+//! scenarios are in `tests/peers/client.py`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::process::Stdio;
 
 use farwire_client::{Event, Subscription};
+use farwire_tests::client::RawClient;
 use farwire_tests::mesh::TestMesh;
 use farwire_tests::wait::within_patience;
+use farwire_wire::ChannelName;
+use farwire_wire::client::{ClientBody, Enter, ServerBody};
+use farwire_wire::presence::PresenceState;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -33,7 +38,7 @@ impl Python {
     fn start(mesh: &TestMesh, node: &str) -> Self {
         let address = mesh.node(node).addresses().client.clone();
         let (host, port) = address.rsplit_once(':').unwrap();
-        let token = mesh.token("python", &["live.>:publish,subscribe"]);
+        let token = mesh.token("python", &["live.>:publish,subscribe,presence"]);
         let mut command = Command::new(python());
         command.arg(CLIENT).args([host, port]).arg(mesh.client_ca()).env("FARWIRE_TOKEN", token);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -64,6 +69,55 @@ async fn payload(subscription: &mut Subscription) -> String {
     }
 }
 
+/// Asks what the node must grant.
+async fn granted(client: &mut RawClient, request: ClientBody, answer: ServerBody) {
+    client.ask([request]).await;
+    assert_eq!(client.answer().await.map(|frame| frame.body), Some(answer));
+}
+
+/// Is present in the other region while the script watches, until it has seen who is there; what it saw.
+async fn be_watched(mesh: &TestMesh, python: &mut Python) -> Value {
+    let channel = ChannelName::parse("live.py.desk").unwrap();
+    let mut raw = RawClient::open(mesh, "iad-1").await;
+    assert_eq!(python.line().await, json!({"watching": "live.py.desk", "pending": []}));
+    let enter = Enter { channel: channel.clone(), state: PresenceState::parse(r#"{"from":"iad"}"#).unwrap() };
+    granted(&mut raw, ClientBody::Enter(enter), ServerBody::EnterOk).await;
+    let seen = python.line().await;
+    granted(&mut raw, ClientBody::Leave(channel), ServerBody::LeaveOk).await;
+    seen
+}
+
+fn assert_present(seen: &Value) {
+    let nobody = &seen["present"]["live.py.nobody"];
+    assert_eq!((&nobody["occupancy"], &nobody["occupants"]), (&json!(0), &json!([])));
+    let desk = &seen["present"]["live.py.desk"];
+    assert_eq!((&desk["occupancy"], &desk["clients"]), (&json!(2), &json!(2)));
+    for region in ["fra", "iad"] {
+        let part = &desk["regions"][region];
+        assert_eq!((&part["occupancy"], &part["reachable"]), (&json!(1), &json!(true)));
+        assert!(part["as_of_us"].as_u64() > desk["occupants"][1]["since_us"].as_u64(), "{desk}");
+    }
+    let occupant = |n: usize| ["client", "state", "node"].map(|field| desk["occupants"][n][field].clone());
+    assert_eq!(occupant(0), ["python", r#"{"at":"desk"}"#, "fra-1"]);
+    assert_eq!(occupant(1), ["raw", r#"{"from":"iad"}"#, "iad-1"]);
+    assert_eq!(seen["places"]["python"], json!([["live.py.desk", "fra-1", "fra"]]));
+    assert_eq!(seen["places"]["raw"], json!([["live.py.desk", "iad-1", "iad"]]));
+}
+
+/// Events as the script saw them: the client's move to another connection is none.
+fn assert_watched(seen: &Value) {
+    let events = json!([
+        ["join", "raw", r#"{"from":"iad"}"#, 1],
+        ["join", "python", r#"{"at":"door"}"#, 2],
+        ["state", "python", r#"{"at":"desk"}"#, 2],
+        ["state", "python", r#"{"at":"sofa"}"#, 2],
+        ["leave", "python", "", 1],
+        ["leave", "raw", "", 0],
+    ]);
+    assert_eq!(seen["events"], events);
+    assert_eq!((&seen["came_and_went"], &seen["forbidden"]), (&json!([2, 2]), &json!(0x114)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_made_from_the_readme_talks_to_the_sdk_in_another_region() {
     let mesh = TestMesh::start(&[("fra", 1), ("iad", 1)]).await;
@@ -77,7 +131,9 @@ async fn a_client_made_from_the_readme_talks_to_the_sdk_in_another_region() {
     for payload in &sent {
         rust.publish("live.rust.room", payload.clone()).await.unwrap();
     }
+    assert_present(&be_watched(&mesh, &mut python).await);
     let seen = python.line().await;
+    assert_watched(&seen["presence"]);
 
     for n in 1..=FROM_PYTHON {
         assert_eq!(payload(&mut subscription).await, format!("message {n}"));

@@ -2,9 +2,9 @@
 
     FARWIRE_TOKEN=$(farwire token mint …) python3 client.py HOST PORT CA_FILE
 
-Plays one scenario against a node, checks every answer, and prints two lines of JSON: the first when its subscription is in
-force, the last with what it saw. Exits with 0, or with 1 and the fault. The upper half is a client that can be reused; the
-lower half is the scenario.
+Plays its scenarios against a node, checks every answer, and prints lines of JSON: when its subscriptions are in force, when
+it has seen who is present, and at last what it saw. Exits with 0, or with 1 and the fault. The upper half is a client that
+can be reused; the lower half are the scenarios.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import json
 import os
 import random
 import sys
+from typing import NamedTuple
 
 try:
     from aioquic.asyncio import QuicConnectionProtocol, connect
@@ -23,7 +24,8 @@ except ImportError:
 FRAME_BYTES_MAX = 66_560
 KEEP_ALIVE_SECONDS = 1.5
 LEVEL_VOLATILE = 1
-BAD_CHANNEL, UNSUPPORTED_VERSION = 0x105, 0x101
+BAD_CHANNEL, FORBIDDEN, GOAWAY, UNSUPPORTED_VERSION = 0x105, 0x114, 0x150, 0x101
+EVENTS = {1: "join", 2: "leave", 3: "timeout", 4: "state", 5: "interval"}
 
 
 # Protobuf and frames.
@@ -107,13 +109,38 @@ def read_entry(data):
     entry = fields(data)
     return {
         "channel": one(entry, 1, b"").decode(),
-        "payload": one(entry, 2, b"").decode(),
+        "payload": one(entry, 2, b""),
         "publisher": one(entry, 3),
         "number": one(entry, 4),
         "session": one(entry, 6),
         "count": one(entry, 7),
         "datagram": bool(one(entry, 8)),
     }
+
+
+def read_event(payload):
+    """What a message on a channel of presence says."""
+    event = fields(payload)
+    return {
+        "kind": EVENTS[one(event, 1)],
+        "client": one(event, 2, b"").decode(),
+        "state": one(event, 3, b"").decode(),
+        "occupancy": one(event, 4),
+        "clients": one(event, 5),
+        "joined": one(event, 6),
+        "left": one(event, 7),
+    }
+
+
+def read_region(data):
+    region = fields(data)
+    return {"occupancy": one(region, 2), "as_of_us": one(region, 3), "reachable": bool(one(region, 4))}
+
+
+def read_occupant(data):
+    occupant = fields(data)
+    client, state, node = (one(occupant, field, b"").decode() for field in (1, 2, 3))
+    return {"client": client, "state": state, "node": node, "since_us": one(occupant, 4)}
 
 
 # A client.
@@ -147,14 +174,16 @@ class Quic(QuicConnectionProtocol):
 
 
 class Session:
-    def __init__(self, tasks):
+    def __init__(self, tasks, instance, connects):
         self.tasks = tasks
         self.request = 0
-        self.instance = random.getrandbits(64)
+        self.instance = instance
+        self.connects = connects
         self.publisher = random.getrandbits(64)
         self.numbers = {}
         self.stream_count = self.datagram_count = 0
         self.waiting = {}
+        self.parts = {}
         self.unacked = []
         self.acks = []
         self.all_acked = asyncio.Event()
@@ -168,6 +197,7 @@ class Session:
         self.reader, self.writer = await quic.create_stream()
         low, high = versions
         hello = uint(1, low) + uint(2, high) + text(3, token) + fixed(5, self.instance) + text(6, "python/1")
+        hello += uint(7, self.connects)
         request = self.send(text(2, hello))
         frame = fields(await read_frame(self.reader))
         assert one(frame, 1) == request, "an answer to another request"
@@ -194,11 +224,20 @@ class Session:
                 self.acked(request, fields(one(answer, 3)))
             elif 6 in answer:
                 self.waiting.pop(request).set_exception(Refused(one(answer, 6)))
+            elif 11 in answer or 12 in answer:
+                self.take_part(request, fields(one(answer, 11 if 11 in answer else 12)))
             elif request:
                 self.waiting.pop(request).set_result(answer)
         if not self.closing:
             await self.quic.wait_closed()
             raise AssertionError(f"the node ended the session with code {self.quic.close_code:#x}")
+
+    def take_part(self, request, part):
+        """The answer to a question of presence: a list of parts, of which all but the last say that there are more."""
+        parts = self.parts.setdefault(request, [])
+        parts.append(part)
+        if not one(part, 2):
+            self.waiting.pop(request).set_result(self.parts.pop(request))
 
     def acked(self, last, ack):
         """An ack is for a range of publishes, and the ranges come in order."""
@@ -241,6 +280,34 @@ class Session:
         answer = await self.answer(self.send(text(5, uint(1, subscription))))
         assert 5 in answer, "not an UnsubscribeOk"
 
+    async def enter(self, channel, state=""):
+        """Is present on the channel from now on, or says something else of itself there."""
+        answer = await self.answer(self.send(text(6, text(1, channel) + text(2, state))))
+        assert 9 in answer, "not an EnterOk"
+
+    async def leave(self, channel):
+        answer = await self.answer(self.send(text(7, text(1, channel))))
+        assert 10 in answer, "not a LeaveOk"
+
+    async def who(self, *channels):
+        """Who is on these channels, by channel; one may be in several parts of the answer."""
+        found = {}
+        query = b"".join(text(1, channel) for channel in channels) + uint(2, 1)
+        for part in await self.answer(self.send(text(8, query))):
+            for channel in map(fields, part.get(1, [])):
+                regions = {one(fields(region), 1).decode(): read_region(region) for region in channel.get(4, [])}
+                fresh = {"occupancy": one(channel, 2), "clients": one(channel, 3), "regions": regions, "occupants": []}
+                presence = found.setdefault(one(channel, 1).decode(), fresh)
+                presence["occupants"] += [read_occupant(occupant) for occupant in channel.get(5, [])]
+        return found
+
+    async def where(self, client):
+        """Where a client is: a list of channel, node and region. All nodes must have been asked."""
+        parts = await self.answer(self.send(text(9, text(1, client))))
+        assert not any(3 in part for part in parts), "a node could not be asked"
+        places = [fields(place) for part in parts for place in part.get(1, [])]
+        return [[one(place, field).decode() for field in (1, 2, 3)] for place in places]
+
     async def take_deliveries(self, reader):
         """Reads a stream that the node opened, to its end, which is told as None."""
         subscription = one(fields(await read_frame(reader)), 1)
@@ -258,11 +325,27 @@ class Session:
         await answers
         keep_alive.cancel()
 
+    def go_elsewhere(self):
+        """Ends the session of a client that comes back: with code 0 it would leave all channels."""
+        for task in self.background:
+            task.cancel()
+        self.quic.close(error_code=GOAWAY)
 
-# The scenario.
+
+# The scenarios.
 
 OWN, THEIRS, GRAMS = "live.py.room", "live.rust.room", "live.py.grams"
+DESK, HALL = "live.py.desk", "live.py.hall"
 OWN_COUNT, THEIRS_COUNT = 100, 20
+
+
+class Node(NamedTuple):
+    """Where a node is, whom it must be certified by, and the token to show it."""
+
+    host: str
+    port: int
+    ca_file: str
+    token: str
 
 
 async def receive(deliveries, count_of):
@@ -278,7 +361,7 @@ async def receive(deliveries, count_of):
         assert len({(entry["publisher"], entry["session"]) for entry in entries}) == 1, "two publishers in one channel"
         counts = [entry["count"] for entry in entries]
         assert counts == sorted(set(counts)), f"counts do not rise: {counts}"
-    return {channel: [entry["payload"] for entry in entries] for channel, entries in seen.items()}
+    return {channel: [entry["payload"].decode() for entry in entries] for channel, entries in seen.items()}
 
 
 async def refused_publish(session, channel):
@@ -303,12 +386,12 @@ async def exchange_datagrams(session, subscription):
     entry = read_entry(one(datagram, 2))
     assert entry["datagram"] and entry["channel"] == GRAMS and entry["publisher"] == session.publisher, entry
     assert 1 <= entry["count"] <= session.datagram_count, entry
-    return entry["payload"]
+    return entry["payload"].decode()
 
 
-async def converse(quic, session, token):
+async def converse(quic, session, node):
     """All that a client does in a session that goes well."""
-    welcome = await session.open(quic, token)
+    welcome = await session.open(quic, node.token)
     subscription, deliveries, pending = await session.subscribe(OWN, THEIRS)
     grams, _, _ = await session.subscribe(GRAMS)
     print(json.dumps({"subscribed": [OWN, THEIRS, GRAMS], "pending": pending}), flush=True)
@@ -324,7 +407,7 @@ async def converse(quic, session, token):
     refused = await refused_publish(session, "live..room")
     assert refused["code"] == BAD_CHANNEL, refused
     session.publish(OWN, "the session goes on")
-    assert (await deliveries.get())["payload"] == "the session goes on"
+    assert (await deliveries.get())["payload"] == b"the session goes on"
     await session.all_acked.wait()
 
     await session.unsubscribe(subscription)
@@ -344,10 +427,84 @@ async def converse(quic, session, token):
     }
 
 
-async def refused_version(quic, session, token):
+async def single_event(events):
+    """The next event of one client. Sums may come between, to tell how things stand."""
+    while True:
+        entry = await events.get()
+        assert entry["channel"] == f"farwire:presence.{DESK}", entry
+        event = read_event(entry["payload"])
+        if event["kind"] != "interval":
+            return [event["kind"], event["client"], event["state"], event["occupancy"]]
+
+
+async def sum_of_nobody(counts):
+    """Reads sums until nobody is there any more; who came and went by them."""
+    joined = left = 0
+    while True:
+        event = read_event((await counts.get())["payload"])
+        assert event["kind"] == "interval", event
+        joined, left = joined + event["joined"], left + event["left"]
+        if event["occupancy"] == event["clients"] == 0:
+            return [joined, left]
+
+
+async def watch_presence(quic, session, node):
+    """Watches a channel on which somebody else is, and the own client in sessions of its own."""
+    await session.open(quic, node.token)
+    _, events, pending = await session.subscribe(f"farwire:presence.{DESK}")
+    _, counts, _ = await session.subscribe(f"farwire:counts.{DESK}")
+    _, hall, _ = await session.subscribe(f"farwire:presence.{HALL}")
+    print(json.dumps({"watching": DESK, "pending": pending}), flush=True)
+    seen = [await single_event(events)]
+
+    async def sit_down(quic, session, node):
+        await session.open(quic, node.token)
+        await session.enter(DESK, '{"at":"door"}')
+        seen.append(await single_event(events))
+        await session.enter(DESK, '{"at":"desk"}')
+        seen.append(await single_event(events))
+        present = await session.who("live.py.nobody", DESK)
+        assert list(present) == ["live.py.nobody", DESK], "not in the order of the question"
+        places = {occupant["client"]: await session.where(occupant["client"]) for occupant in present[DESK]["occupants"]}
+        session.go_elsewhere()
+        return {"present": present, "places": places}
+
+    async def come_back(quic, session, node):
+        await session.open(quic, node.token)
+        await session.enter(DESK, '{"at":"sofa"}')
+        seen.append(await single_event(events))
+        await session.leave(DESK)
+        seen.append(await single_event(events))
+        await session.close()
+
+    instance = random.getrandbits(64)
+    present = await in_session(sit_down, node, instance)
+    # Nodes collect news: had the client left by going, its leave would be told by the time that something later is.
+    await session.enter(HALL)
+    assert read_event((await hall.get())["payload"])["kind"] == "join"
+    await in_session(come_back, node, instance, connects=2)
+    print(json.dumps(present), flush=True)
+    seen.append(await single_event(events))
+    refused = await refused_enter(session, "elsewhere")
+    came_and_went = await sum_of_nobody(counts)
+    await session.close()
+    return {"events": seen, "came_and_went": came_and_went, "forbidden": refused}
+
+
+async def refused_enter(session, channel):
+    """The code with which the session may not be present there."""
+    try:
+        await session.enter(channel)
+    except Refused as refused:
+        assert refused.code == FORBIDDEN, refused
+        return refused.code
+    raise AssertionError(f"an enter of {channel} was not refused")
+
+
+async def refused_version(quic, session, node):
     """A client of a version that no node speaks: told in a frame, and again in the close."""
     try:
-        await session.open(quic, token, versions=(99, 99))
+        await session.open(quic, node.token, versions=(99, 99))
     except Refused as refused:
         await quic.wait_closed()
         assert refused.code == quic.close_code == UNSUPPORTED_VERSION, f"{refused}, closed with {quic.close_code}"
@@ -355,29 +512,29 @@ async def refused_version(quic, session, token):
     raise AssertionError("version 99 was not refused")
 
 
-async def in_session(scenario, address, ca_file, token):
-    host, port = address
+async def in_session(scenario, node, instance=None, connects=1):
     configuration = QuicConfiguration(is_client=True, alpn_protocols=["farwire/1"], idle_timeout=5.0)
     configuration.max_datagram_frame_size = 65_535
-    configuration.load_verify_locations(ca_file)
+    configuration.load_verify_locations(node.ca_file)
     async with asyncio.TaskGroup() as tasks:
-        session = Session(tasks)
+        session = Session(tasks, instance or random.getrandbits(64), connects)
 
         def accept(reader, _writer):
             tasks.create_task(session.take_deliveries(reader))
 
         # The server name is the host, and the certificate must name it.
         async with connect(
-            host, port, configuration=configuration, create_protocol=Quic, stream_handler=accept
+            node.host, node.port, configuration=configuration, create_protocol=Quic, stream_handler=accept
         ) as quic:
-            return await scenario(quic, session, token)
+            return await scenario(quic, session, node)
 
 
 async def main(host, port, ca_file):
-    token, address = os.environ["FARWIRE_TOKEN"], (host, int(port))
+    node = Node(host, int(port), ca_file, os.environ["FARWIRE_TOKEN"])
     async with asyncio.timeout(50):
-        seen = await in_session(converse, address, ca_file, token)
-        seen["version_99"] = await in_session(refused_version, address, ca_file, token)
+        seen = await in_session(converse, node)
+        seen["version_99"] = await in_session(refused_version, node)
+        seen["presence"] = await in_session(watch_presence, node)
     print(json.dumps(seen), flush=True)
 
 

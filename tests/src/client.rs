@@ -51,7 +51,7 @@ impl RawClient {
         let address = mesh.node(node).addresses().client.parse().unwrap();
         let connection = dialer.dial(address, "127.0.0.1", Duration::from_secs(5)).await.unwrap();
         let (mut requests, mut answers) = connection.open_bi(SERVER_FRAME_BYTES_MAX).await.unwrap();
-        let token = mesh.token("raw", &["live.>:publish,subscribe"]);
+        let token = mesh.token("raw", &["live.>:publish,subscribe,presence"]);
         let instance = Instance(rand::random());
         let hello = Hello { versions: 1..=1, token, client_id: None, instance, agent: "raw".to_owned(), connects: 1 };
         requests.write(ClientFrame { request: 1, body: ClientBody::Hello(hello) }.encode()).await.unwrap();
