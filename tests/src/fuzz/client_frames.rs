@@ -1,13 +1,17 @@
-//! Streams and datagrams between clients and nodes.
+//! Streams and datagrams between clients and nodes, and the events of presence.
 //!
-//! Input: what it is (a byte), the size of the slices in which it arrives (a byte), the stream or datagram.
+//! Input: what it is (a byte), the size of the slices in which it arrives (a byte), the stream, datagram or event.
 
 use bytes::Bytes;
 use farwire_wire::client::{ClientFrame, Delivery, ServerFrame, decode_delivery_header, delivery_header};
 use farwire_wire::entry::{delivery_datagram, delivery_frame};
 use farwire_wire::limits::{CLIENT_FRAME_BYTES_MAX, SERVER_FRAME_BYTES_MAX};
+use farwire_wire::presence::PresenceEvent;
 
 use super::{frames, taken_or_refused, whole};
+
+/// The first byte of an event; every other one is taken modulo the number of the other kinds.
+const EVENT: u8 = 5;
 
 /// Panics when a rule is broken.
 ///
@@ -16,11 +20,12 @@ use super::{frames, taken_or_refused, whole};
 pub fn check(input: &[u8]) {
     let [kind, slice_bytes, stream @ ..] = input else { return };
     let (stream, slice_bytes) = (Bytes::copy_from_slice(stream), usize::from(*slice_bytes));
-    match kind % 5 {
-        0 => each(&stream, CLIENT_FRAME_BYTES_MAX, slice_bytes, request),
-        1 => each(&stream, SERVER_FRAME_BYTES_MAX, slice_bytes, answer),
-        2 => each(&stream, CLIENT_FRAME_BYTES_MAX, slice_bytes, delivery),
-        3 => request(&stream),
+    match (*kind, kind % 5) {
+        (EVENT, _) => taken_or_refused(&stream, PresenceEvent::decode, PresenceEvent::encode),
+        (_, 0) => each(&stream, CLIENT_FRAME_BYTES_MAX, slice_bytes, request),
+        (_, 1) => each(&stream, SERVER_FRAME_BYTES_MAX, slice_bytes, answer),
+        (_, 2) => each(&stream, CLIENT_FRAME_BYTES_MAX, slice_bytes, delivery),
+        (_, 3) => request(&stream),
         _ => taken_or_refused(&stream, Delivery::decode_datagram, |(subscription, entry)| {
             delivery_datagram(*subscription, &entry.encode())
         }),

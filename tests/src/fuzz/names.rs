@@ -24,14 +24,16 @@ pub fn check(input: &[u8]) {
 }
 
 fn assert_names(line: &str) {
-    let segments: Vec<&str> = line.split('.').collect();
+    let prefixes = ["farwire:presence.", "farwire:counts."];
+    let subject = prefixes.iter().find_map(|prefix| line.strip_prefix(prefix)).unwrap_or(line);
+    let segments: Vec<&str> = subject.split('.').collect();
     let is_word = |text: &str, more: &str| {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
     };
     let is_label = is_word(line, "-") && line.len() <= 32 && !line.chars().any(|c| c.is_ascii_uppercase());
     let is_client_id = is_word(line, "_:.@-") && line.len() <= 64;
-    let is_channel = segments.iter().all(|segment| is_word(segment, "_:-")) && line.len() <= 255;
-    let is_pattern = is_channel || is_wild(&segments, &|segment| is_word(segment, "_:-")) && line.len() <= 255;
+    let is_channel = segments.iter().all(|segment| is_word(segment, "_:-")) && subject.len() <= 255;
+    let is_pattern = is_channel || is_wild(&segments, &|segment| is_word(segment, "_:-")) && subject.len() <= 255;
     assert_eq!(NodeName::parse(line).is_ok(), is_label, "node {line:?}");
     assert_eq!(ClientId::parse(line).is_ok(), is_client_id, "client id {line:?}");
     assert_eq!(ChannelName::parse(line).is_ok(), is_channel, "channel {line:?}");
@@ -39,6 +41,9 @@ fn assert_names(line: &str) {
     if let Ok(pattern) = Pattern::parse(line) {
         assert_eq!(pattern.as_str(), line);
         assert_eq!(pattern.channel().map(|channel| channel.to_string()), is_channel.then(|| line.to_owned()));
+        assert_eq!(pattern.subject().map(|about| about.to_string()), (subject != line).then(|| subject.to_owned()));
+        assert_eq!(pattern.presence().as_str(), format!("farwire:presence.{subject}"));
+        assert_eq!(pattern.counts().as_str(), format!("farwire:counts.{subject}"));
     }
 }
 
@@ -56,6 +61,9 @@ fn assert_matches(patterns: &[Pattern], channel: &ChannelName) {
         let is_kept_apart = channel.is_reserved() && pattern.as_str().starts_with(['*', '>']);
         let wanted = !is_kept_apart && naive(&pattern.as_str().split('.').collect::<Vec<_>>(), &segments);
         assert_eq!(pattern.matches(channel), wanted, "{pattern:?} {channel:?}");
+        if pattern.subject().is_none() && channel.subject() == channel.as_str() {
+            assert_eq!(pattern.presence().matches(&channel.presence()), wanted, "presence: {pattern:?} {channel:?}");
+        }
         assert!(!pattern.covers(&channel.clone().into()) || wanted, "{pattern:?} covers {channel:?}");
         for other in patterns.iter().filter(|other| pattern.covers(other)) {
             assert!(wanted || !other.matches(channel), "{pattern:?} covers {other:?} but not {channel:?}");
