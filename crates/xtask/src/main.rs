@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command reports on its output")]
 
 mod check;
+mod mutants;
 mod tidy;
 mod workspace;
 
@@ -14,6 +15,7 @@ use workspace::Workspace;
 
 const USAGE: &str = "\
 cargo xtask check [--advisories]   formatting, lints, docs, dependencies, tidy; --advisories fetches the advisory database too
+cargo xtask mutants [NAME]         breaks the product on purpose and sees that the simulation notices; takes minutes
 cargo xtask tidy                   arrows between crates and modules, file sizes, module docs, unfinished code, keys";
 
 fn main() -> ExitCode {
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         ["check"] => check::run(false),
         ["check", "--advisories"] => check::run(true),
+        ["mutants"] => Workspace::load().and_then(|workspace| mutants::run(&workspace, "")),
+        ["mutants", name] => Workspace::load().and_then(|workspace| mutants::run(&workspace, name)),
         ["tidy"] => Workspace::load().and_then(|workspace| tidy::run(&workspace)),
         _ => {
             eprintln!("{USAGE}");

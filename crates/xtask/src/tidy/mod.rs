@@ -9,6 +9,7 @@ mod modules;
 
 use anyhow::{Result, ensure};
 
+use crate::mutants;
 use crate::workspace::Workspace;
 
 /// What the rules found, each a line that names the place.
@@ -24,6 +25,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     for file in &workspace.files {
         check_file(file, &workspace.read(file)?, &mut report);
     }
+    report.faults.extend(mutants::stale(workspace)?);
     report.notes.extend(modules::stale_rows(&workspace.files));
     for note in &report.notes {
         println!("note: {note}");

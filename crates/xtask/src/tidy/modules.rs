@@ -9,13 +9,13 @@ use super::{Report, code::is_name};
 
 /// Each module of `crates/node/src` with all that it may use. A new module needs a row; keep the rows short.
 const MODULES: &[Row] = &[
-    ("admin", &["events", "peers", "probed", "rates", "sessions", "shared"]),
+    ("admin", &["events", "peers", "presence", "probed", "rates", "sessions", "shared"]),
     ("config", &[]),
     ("directory", &[]),
     ("events", &["local", "queue"]),
     ("fanout", &["rates", "sync", "tail"]),
     ("forgotten", &["sync"]),
-    ("link", &["admin", "membership", "peers", "queue", "shared", "sync", "topology"]),
+    ("link", &["admin", "membership", "peers", "presence", "queue", "shared", "sync", "topology"]),
     ("local", &[]),
     (
         "membership",
@@ -36,6 +36,7 @@ const MODULES: &[Row] = &[
             "membership",
             "metrics",
             "peers",
+            "presence",
             "probe",
             "probed",
             "queue",
@@ -50,12 +51,13 @@ const MODULES: &[Row] = &[
         ],
     ),
     ("peers", &["queue", "sync"]),
+    ("presence", &["peers", "queue", "shared", "watchdog"]),
     ("probe", &["fanout", "metrics", "probed", "shared"]),
     ("probed", &["sync"]),
     ("queue", &[]),
     ("rates", &[]),
     ("router", &["fanout", "local", "metrics", "peers", "tail"]),
-    ("session", &["events", "fanout", "peers", "queue", "sessions", "shared", "sync", "tail"]),
+    ("session", &["events", "fanout", "peers", "presence", "queue", "sessions", "shared", "sync", "tail"]),
     ("sessions", &["sync"]),
     (
         "shared",
@@ -68,6 +70,7 @@ const MODULES: &[Row] = &[
             "local",
             "metrics",
             "peers",
+            "presence",
             "probed",
             "router",
             "sessions",
