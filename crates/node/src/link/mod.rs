@@ -249,9 +249,10 @@ async fn read_control(
             }
             PeerFrame::Interest(interest) => {
                 link.view.learn(interest.view);
-                let version = match shared.peers.told(&link.node, &interest) {
-                    Applied::Yes(version) => version,
-                    Applied::Missing => 0,
+                let version = match shared.peers.told(link, &interest) {
+                    Some(Applied::Yes(version)) => version,
+                    Some(Applied::Missing) => 0,
+                    None => continue,
                 };
                 let _link_ended = link.control.send(PeerFrame::InterestAck(version)).await;
             }

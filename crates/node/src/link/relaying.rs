@@ -106,11 +106,14 @@ pub(super) fn hear(shared: &Shared, link: &Link, from: &NodeName, frame: RelayFr
     // Without a way to it there is nothing to keep its wishes by; once there is one, it is asked for them.
     let Some(way) = shared.peers.way(from) else { return };
     match frame {
+        // It was under way when the link came up, and is older than what came over that.
+        RelayFrame::Interest(_) if way.direct().is_some() => {}
         RelayFrame::Interest(interest) => {
             way.view.learn(interest.view);
-            let version = match shared.peers.told(from, &interest) {
-                Applied::Yes(version) => version,
-                Applied::Missing => 0,
+            let version = match shared.peers.told(&way, &interest) {
+                Some(Applied::Yes(version)) => version,
+                Some(Applied::Missing) => 0,
+                None => return,
             };
             link.say(PeerFrame::Relay { to: from.clone(), frame: RelayFrame::InterestAck(version) });
         }

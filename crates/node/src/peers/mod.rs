@@ -117,8 +117,10 @@ impl Peers {
     fn change<T>(&self, change: impl FnOnce(&mut Links, &mut InterestTable) -> T) -> T {
         let _changing = lock(&self.changing);
         let mut links = Links::clone(&self.links.load());
-        let changed = change(&mut links, &mut self.interest.write().unwrap_or_else(PoisonError::into_inner));
+        let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut links, &mut interest);
         self.links.store(Arc::new(links));
+        drop(interest);
         self.changes.send_modify(|count| *count += 1);
         self.presence_wishes.send_modify(|count| *count += 1);
         changed
@@ -193,14 +195,21 @@ impl Peers {
         }
     }
 
-    /// A peer told its wishes.
-    pub(crate) fn told(&self, name: &NodeName, interest: &Interest) -> Applied {
-        let applied = self.interest.write().unwrap_or_else(PoisonError::into_inner).apply(name, interest);
+    /// A peer told its wishes over `link`. `None`, and they are passed over, when that is not the way to it: they may be
+    /// older than what came over the way, and once the link is the way again they are told anew.
+    pub(crate) fn told(&self, link: &Arc<Link>, interest: &Interest) -> Option<Applied> {
+        // The lock is held while ways change, see `change`.
+        let mut table = self.interest.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.way(&link.node).is_some_and(|way| Arc::ptr_eq(&way, link)) {
+            return None;
+        }
+        let applied = table.apply(&link.node, interest);
+        drop(table);
         let mut patterns = interest.add.iter().chain(&interest.remove);
         if interest.whole || patterns.any(|pattern| pattern.subject().is_some()) {
             self.presence_wishes.send_modify(|count| *count += 1);
         }
-        applied
+        Some(applied)
     }
 
     /// Tells when what peers want of presence may have changed; the value counts the changes.
