@@ -39,7 +39,7 @@ async fn whatever_happens(seed: u64) -> Outcome {
     }
     mesh.begun();
     let mut plan = faults::draw_many(seed, 1 + seed % 5, &node_hosts(), &[], 10_000..40_000);
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         plan.retain(|planned| !matches!(planned.fault, Fault::Crash(_) | Fault::Leave(_)));
         mesh.settle_presence = AFTER_A_HEAL;
     } else {

@@ -32,14 +32,14 @@ use crate::local::{Clock, Local};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::peers::{Addresses, Peers};
-use crate::presence::{Keeping, Presence};
+use crate::presence::{Keeping, Presence, Queued};
 use crate::probed::Probed;
 use crate::queue::{self, QueueName};
 use crate::router::Router;
 use crate::sessions::Sessions;
 use crate::shared::{BoundAddresses, Keys, Shared};
 use crate::sync::watch;
-use crate::topology::Topology;
+use crate::topology::{Placing, Topology};
 use crate::watchdog::{self, Limits, Pulse, Watch, Watchdog, Watched};
 use crate::{admin, presence, probe, session, upkeep};
 
@@ -291,7 +291,7 @@ impl Node {
     }
 }
 
-/// Puts the parts together and starts the tasks.
+/// Puts together what the parts share.
 fn assemble(
     config: Config,
     local: Arc<Local>,
@@ -334,6 +334,15 @@ fn assemble(
         addresses,
     });
     shared.directory.learn(&shared.state(), Some(&shared.local.region));
+    start_tasks(shared, (placing, presence_queued), (client_port, peer_port, admin))
+}
+
+/// Starts the tasks, in the order in which they need each other.
+fn start_tasks(
+    shared: Arc<Shared>,
+    (placing, presence_queued): (Placing, Queued),
+    (client_port, peer_port, admin): (Arc<ClientPort>, Arc<PeerPort>, Option<TcpListener>),
+) -> Node {
     let stopping = watch::Sender::new(false);
     let (leave, left) = oneshot::channel();
     let (inbox, arrived) = queue::bounded(SWIM_QUEUE, shared.metrics.queue(QueueName::SwimReceived));

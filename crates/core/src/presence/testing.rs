@@ -135,7 +135,7 @@ impl World {
                 }
                 Effect::Tell { channel, detail: Detail::Events, event } => self.nodes[node].told.push((channel, event)),
                 Effect::Tell { channel, detail: Detail::Counts, event } => {
-                    self.nodes[node].counts.push((channel, event))
+                    self.nodes[node].counts.push((channel, event));
                 }
             }
         }

@@ -288,20 +288,6 @@ impl ChannelRow {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_channel_counts_once_where_it_is_busiest() {
-        let row = |channel: &str, messages| ChannelRow { channel: channel.into(), per_second: 1.0, messages, bytes: 0 };
-        let part = |rows: Vec<ChannelRow>| Channels { total: rows.len(), channels: rows };
-        let merged = Channels::merge([part(vec![row("a", 5), row("b", 9)]), part(vec![row("a", 7)])]);
-        let seen: Vec<_> = merged.channels.iter().map(|row| (row.channel.as_str(), row.messages)).collect();
-        assert_eq!((seen, merged.total), (vec![("b", 9), ("a", 7)], 2));
-    }
-}
-
 impl ChannelOccupancy {
     pub(crate) fn new(presence: &ChannelPresence) -> Self {
         let region = |region: &RegionPresence| {
@@ -313,5 +299,19 @@ impl ChannelOccupancy {
             clients: presence.clients,
             regions: presence.regions.iter().map(region).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_counts_once_where_it_is_busiest() {
+        let row = |channel: &str, messages| ChannelRow { channel: channel.into(), per_second: 1.0, messages, bytes: 0 };
+        let part = |rows: Vec<ChannelRow>| Channels { total: rows.len(), channels: rows };
+        let merged = Channels::merge([part(vec![row("a", 5), row("b", 9)]), part(vec![row("a", 7)])]);
+        let seen: Vec<_> = merged.channels.iter().map(|row| (row.channel.as_str(), row.messages)).collect();
+        assert_eq!((seen, merged.total), (vec![("b", 9), ("a", 7)], 2));
     }
 }
