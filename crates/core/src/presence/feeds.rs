@@ -12,7 +12,7 @@ use farwire_wire::presence::{Exit, PartChange, PresenceFrame, Writer};
 use super::channel::{Channel, Event, Merged};
 use super::lives::Admitted;
 use super::owned::Owned;
-use super::{COLLECT_FOR, Effect, MemberReach, Mesh, Presence};
+use super::{COLLECT_EVERY, COLLECT_FOR, Effect, MemberReach, Mesh, Presence};
 use crate::hash::HashKey;
 use crate::placement::Routes;
 
@@ -30,6 +30,7 @@ pub(super) struct Feeds {
 #[derive(Debug)]
 struct Collecting {
     until: Duration,
+    ask_again_at: Duration,
     waiting: BTreeSet<NodeName>,
 }
 
@@ -52,7 +53,7 @@ impl Feeds {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.collecting.as_ref().map(|collecting| collecting.until)
+        self.collecting.as_ref().map(|collecting| collecting.until.min(collecting.ask_again_at))
     }
 
     pub(super) fn collecting_is_over(&mut self, now: Duration) -> bool {
@@ -76,7 +77,7 @@ impl Presence {
                 change.present.iter().for_each(|(_, occupant)| self.local.observe(occupant.stamp, wall_us));
                 self.take_change(now, mesh, from, &change, catch_up, effects);
             }
-            PresenceFrame::Ask { channel, writer } => self.answer_ask(from, &channel, &writer, effects),
+            PresenceFrame::Ask { channel, writer } => self.tell_whole(from, &channel, &writer, false, effects),
             PresenceFrame::Collect => self.answer_collect(now, mesh, from, effects),
             PresenceFrame::Collected => self.take_collected(now, mesh, from, effects),
             PresenceFrame::Digest { life, hash } => {
@@ -120,7 +121,7 @@ impl Presence {
             unconfirmed.remove(&(change.channel.clone(), change.writer.clone()));
         }
         // Who is told again because a link was lost hears of what happened meanwhile.
-        let is_news = !catch_up || owned.channel.has(&change.writer);
+        let is_news = !catch_up || owned.channel.has(&change.writer) && !owned.is_silent();
         let is_first = !owned.channel.writers().any(|(_, region, _)| *region == self.region);
         let mut events = Vec::new();
         match owned.channel.merge(&region, change, &mut events) {
@@ -193,7 +194,7 @@ impl Presence {
         for (channel, owner) in moved {
             self.feeds.told(&channel, owner.clone());
             let whole = self.local.whole(&channel);
-            self.tell_owner(now, mesh, owner, whole, effects);
+            self.tell_owner(now, mesh, owner, whole, true, effects);
         }
     }
 
@@ -239,9 +240,9 @@ impl Presence {
     }
 
     /// The new owner says how things stand in the channels that it took over.
-    pub(super) fn speak(&mut self, now: Duration) {
+    pub(super) fn speak(&mut self, now: Duration, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
         for (name, owned) in &mut self.owned {
-            owned.speak(now);
+            owned.speak(now, name, mesh.interval_above(name), effects);
             self.summing.insert(name.clone());
         }
     }
@@ -365,15 +366,23 @@ impl Presence {
         fed
     }
 
-    fn answer_ask(&mut self, from: &NodeName, channel: &ChannelName, writer: &Writer, effects: &mut Vec<Effect>) {
+    /// Tells a whole part. After a gap it is news, otherwise it happened before.
+    fn tell_whole(
+        &mut self,
+        to: &NodeName,
+        channel: &ChannelName,
+        writer: &Writer,
+        catch_up: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let whole = if writer == self.local.writer() {
             Some(self.local.whole(channel))
         } else {
             self.owned.get(channel).and_then(|owned| owned.channel.whole(channel, writer))
         };
         if let Some(change) = whole {
-            let frame = PresenceFrame::Change { change, catch_up: false };
-            effects.push(Effect::Send { to: from.clone(), frame });
+            let frame = PresenceFrame::Change { change, catch_up };
+            effects.push(Effect::Send { to: to.clone(), frame });
         }
     }
 
@@ -382,7 +391,7 @@ impl Presence {
         self.feed_all(now, mesh, effects);
         let told = self.told_to_all(mesh).remove(from).unwrap_or_default();
         for (channel, writer, _) in told {
-            self.answer_ask(from, &channel, &writer, effects);
+            self.tell_whole(from, &channel, &writer, true, effects);
         }
         effects.push(Effect::Send { to: from.clone(), frame: PresenceFrame::Collected });
         // It has taken something over, and does not know what was asked of the owner before.
@@ -433,7 +442,21 @@ impl Presence {
             return;
         }
         effects.extend(waiting.iter().map(|node| Effect::Send { to: node.clone(), frame: PresenceFrame::Collect }));
-        self.feeds.collecting = Some(Collecting { until: now + COLLECT_FOR, waiting });
+        self.feeds.collecting =
+            Some(Collecting { until: now + COLLECT_FOR, ask_again_at: now + COLLECT_EVERY, waiting });
+    }
+
+    /// Asks those again that have not answered, and waits no longer for who cannot be reached.
+    pub(super) fn collect_on(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        if self.feeds.collecting.as_ref().is_none_or(|collecting| now < collecting.ask_again_at) {
+            return;
+        }
+        let reachable = self.reachable_peers();
+        let Some(collecting) = &mut self.feeds.collecting else { return };
+        collecting.ask_again_at = now + COLLECT_EVERY;
+        collecting.waiting.retain(|node| reachable.contains(node));
+        let ask = |node: &NodeName| Effect::Send { to: node.clone(), frame: PresenceFrame::Collect };
+        effects.extend(collecting.waiting.iter().map(ask));
     }
 
     /// What each node should have from this one: of its own sessions the owners in this region, of the channels that

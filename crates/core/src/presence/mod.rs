@@ -52,6 +52,8 @@ pub const FLUSH_EVERY: Duration = Duration::from_millis(250);
 pub const DIGEST_EVERY: Duration = Duration::from_secs(5);
 /// How long a new owner waits for those who know more, before it says what it has.
 pub const COLLECT_FOR: Duration = Duration::from_secs(10);
+/// How often it asks those again that have not answered: a link may have come up at one end only.
+const COLLECT_EVERY: Duration = Duration::from_secs(1);
 /// How long a node must be out of reach for its stays to end.
 pub const GONE_FOR: Duration = Duration::from_secs(10);
 /// How long the parts of a region out of sight are kept.
@@ -243,8 +245,9 @@ impl Presence {
             self.flush(now, mesh, effects);
             self.feed_all(now, mesh, effects);
         }
+        self.collect_on(now, effects);
         if self.feeds.collecting_is_over(now) {
-            self.speak(now);
+            self.speak(now, mesh, effects);
         }
         if self.digest_at <= now {
             self.digest_at = now + DIGEST_EVERY;
@@ -272,7 +275,7 @@ impl Presence {
         for change in self.local.flush() {
             let Some(owner) = self.owner_here(mesh.slot(&change.channel)) else { continue };
             self.feeds.told(&change.channel, owner.clone());
-            self.tell_owner(now, mesh, owner, change, effects);
+            self.tell_owner(now, mesh, owner, change, false, effects);
         }
         self.feeds.retain_told(|channel| self.local.is_on(channel));
     }
@@ -283,12 +286,13 @@ impl Presence {
         mesh: &impl Mesh,
         owner: NodeName,
         change: PartChange,
+        catch_up: bool,
         effects: &mut Vec<Effect>,
     ) {
         if owner == self.local.writer().node {
-            self.take_change(now, mesh, &owner, &change, false, effects);
+            self.take_change(now, mesh, &owner, &change, catch_up, effects);
         } else {
-            effects.push(Effect::Send { to: owner, frame: PresenceFrame::Change { change, catch_up: false } });
+            effects.push(Effect::Send { to: owner, frame: PresenceFrame::Change { change, catch_up } });
         }
     }
 

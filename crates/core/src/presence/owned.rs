@@ -10,6 +10,9 @@ use farwire_wire::presence::PresenceEvent;
 use super::channel::{Channel, Event};
 use super::{Detail, Effect, INTERVAL};
 
+/// Events that are kept for the end of a silence; the word on how things stand makes up for the rest.
+const HELD_MAX: usize = 256;
+
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) channel: Channel,
@@ -22,6 +25,8 @@ pub(super) struct Owned {
     /// When the owners in other regions last told all their parts because they were asked.
     pub(super) fetched: BTreeMap<NodeName, Duration>,
     silent: bool,
+    /// What happened while the owner was silent, and is to be told afterwards.
+    held: Vec<Event>,
     /// For those who want events: only while there is something to sum up.
     interval: Option<Sum>,
     /// For those who want counts.
@@ -45,6 +50,7 @@ impl Owned {
             asked_until: None,
             fetched: BTreeMap::new(),
             silent,
+            held: Vec::new(),
             interval: None,
             counts: None,
         }
@@ -59,7 +65,12 @@ impl Owned {
         events: Vec<Event>,
         effects: &mut Vec<Effect>,
     ) {
-        if self.silent || events.is_empty() {
+        if self.silent {
+            self.held.extend(events);
+            self.held.truncate(HELD_MAX);
+            return;
+        }
+        if events.is_empty() {
             return;
         }
         let occupancy = self.channel.occupancy();
@@ -79,9 +90,12 @@ impl Owned {
         self.silent = true;
     }
 
-    /// The collecting is over: from here on every change is told, after one word on how things stand.
-    pub(super) fn speak(&mut self, now: Duration) {
+    /// The collecting is over: what happened meanwhile is told, then one word on how things stand, and from here on every
+    /// change.
+    pub(super) fn speak(&mut self, now: Duration, name: &ChannelName, above: u64, effects: &mut Vec<Effect>) {
         if std::mem::take(&mut self.silent) {
+            let held = std::mem::take(&mut self.held);
+            self.tell(now, name, above, held, effects);
             self.summarize(now);
         }
     }

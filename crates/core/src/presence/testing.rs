@@ -305,6 +305,15 @@ impl World {
         (0..self.nodes.len()).for_each(|node| self.input(node, Input::WantsChanged));
     }
 
+    /// Who would own a channel if its owner died.
+    pub(super) fn heir_of(&mut self, region: &str, on: &str) -> usize {
+        let owner = self.owner(region, on);
+        self.nodes[owner].is_up = false;
+        let heir = self.owner(region, on);
+        self.nodes[owner].is_up = true;
+        heir
+    }
+
     pub(super) fn answer(&self, region: &str, on: &str) -> Answer {
         let owner = &self.nodes[self.owner(region, on)].presence;
         owner.answer(self.now, &self.wants, &channel(on))

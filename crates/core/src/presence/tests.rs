@@ -363,3 +363,19 @@ fn a_stay_keeps_its_beginning_over_moves() {
     world.pass(30 * SECOND);
     assert_eq!(world.since("fra", "chat", "ann"), Some(began));
 }
+
+#[test]
+fn a_new_owner_whose_question_was_lost_asks_again_and_speaks_soon() {
+    let mut world = World::new(&["fra"], 3);
+    let owner = world.owner("fra", "chat");
+    let heir = world.heir_of("fra", "chat");
+    let third = (0..3).find(|n| *n != owner && *n != heir).unwrap();
+    world.pass(2 * SECOND);
+    world.kill(owner);
+    // What the new owner has just asked does not arrive.
+    world.lose(heir, third);
+    world.pass(2 * SECOND);
+    world.enter(third, &id("ann", 1), 1, "chat", "");
+    world.pass(SECOND);
+    assert_eq!(world.heard(heir, "chat"), [join("ann", 1)]);
+}
