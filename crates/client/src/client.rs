@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::connect::Connector;
 use crate::entry_points::EntryPoint;
 use crate::error::{ConnectError, PresenceError, PublishError, SubscribeError};
-use crate::ledger::{Question, Wish};
+use crate::ledger::Question;
 use crate::options::ConnectOptions;
 use crate::presence::{Presence, PresenceWatch, ask};
 use crate::publisher::{Ack, PendingAck, Publisher};
@@ -255,7 +255,7 @@ impl Client {
     ) -> Result<T, PresenceError> {
         let asked = async {
             loop {
-                match ask(&self.handle.commands, |answer| Wish::Ask(question(answer))).await {
+                match ask(&self.handle.commands, |answer| Command::Ask(question(answer))).await {
                     Err(PresenceError::Refused(error)) if error.code.class() == ErrorClass::Retryable => {
                         let pause = Duration::from_millis(error.retry_after_ms.into());
                         tokio::time::sleep(pause.max(QUESTION_PAUSE_MIN)).await;

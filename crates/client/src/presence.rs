@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Handle;
 use crate::error::{PresenceError, SubscribeError};
-use crate::ledger::{End, Entering, PresenceKey, Wish};
+use crate::ledger::{End, Entering, Leaving, PresenceKey, Updating};
 use crate::standing::Command;
 use crate::subscription::{Event, Subscription};
 
@@ -39,7 +39,7 @@ impl Presence {
         let end = End::default();
         let entering =
             |answer| Command::Enter(Entering { channel: channel.clone(), state, end: end.clone(), gone, answer });
-        let key = command(&commands, entering).await?;
+        let key = ask(&commands, entering).await?;
         Ok(Self { channel, key, end, commands, _held: held, _session: session })
     }
 
@@ -59,7 +59,7 @@ impl Presence {
     pub async fn update(&self, state: PresenceState) -> Result<(), PresenceError> {
         self.check()?;
         let (channel, key) = (self.channel.clone(), self.key);
-        self.or_ended(ask(&self.commands, |answer| Wish::Update { channel, key, state, answer }).await)
+        self.or_ended(ask(&self.commands, |answer| Command::Update(Updating { channel, key, state, answer })).await)
     }
 
     /// Leaves the channel. Dropping the handle does the same without waiting.
@@ -71,7 +71,7 @@ impl Presence {
     pub async fn leave(self) -> Result<(), PresenceError> {
         self.check()?;
         let (channel, key) = (self.channel.clone(), self.key);
-        self.or_ended(ask(&self.commands, |answer| Wish::Leave { channel, key, answer }).await)
+        self.or_ended(ask(&self.commands, |answer| Command::Leave(Leaving { channel, key, answer })).await)
     }
 
     /// Why the client is not present any more, if it is not: a node refused it after a reconnect, or the client has ended.
@@ -89,15 +89,8 @@ impl Presence {
     }
 }
 
-/// Hands a wish to the session and waits for what comes of it.
+/// Hands a command to the session and waits for what comes of it.
 pub(crate) async fn ask<T>(
-    commands: &mpsc::Sender<Command>,
-    wish: impl FnOnce(oneshot::Sender<Result<T, PresenceError>>) -> Wish,
-) -> Result<T, PresenceError> {
-    command(commands, |answer| Command::Presence(wish(answer))).await
-}
-
-async fn command<T>(
     commands: &mpsc::Sender<Command>,
     command: impl FnOnce(oneshot::Sender<Result<T, PresenceError>>) -> Command,
 ) -> Result<T, PresenceError> {

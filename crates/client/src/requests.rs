@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use farwire_transport::stream::{FrameWriter, WriteError};
 use farwire_wire::ChannelName;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -58,7 +58,7 @@ impl Requests<'_> {
                 self.fill();
             }
             let closing = tokio::select! { biased;
-                Some(dropped) = self.dropped.next() => { self.give_up(&dropped); false }
+                Some(dropped) = self.dropped.next() => { self.give_up(dropped); false }
                 () = until_closing(self.closing) => true,
                 () = self.ledger.room.notified() => false,
                 command = self.commands.recv() => match command {
@@ -86,7 +86,9 @@ impl Requests<'_> {
             }
             Command::Subscribe(wanted) => self.subscribe(wanted),
             Command::Enter(entering) => self.enter(entering),
-            Command::Presence(wish) => self.batch.extend(self.ledger.lock().wish(wish)),
+            Command::Update(updating) => self.batch.extend(self.ledger.lock().update(updating)),
+            Command::Leave(leaving) => self.batch.extend(self.ledger.lock().leave(leaving)),
+            Command::Ask(question) => self.batch.push(self.ledger.lock().ask(question)),
         }
     }
 
@@ -115,6 +117,10 @@ impl Requests<'_> {
     }
 
     fn enter(&mut self, entering: Entering) {
+        // A handle that was dropped before makes room for this one.
+        while let Some(Some(dropped)) = self.dropped.next().now_or_never() {
+            self.give_up(dropped);
+        }
         let Some((frame, Gone { channel, key, gone })) = self.ledger.lock().enter(entering) else { return };
         self.batch.push(frame);
         self.dropped.push(Box::pin(async move {
@@ -124,11 +130,11 @@ impl Requests<'_> {
         }));
     }
 
-    fn give_up(&mut self, dropped: &Dropped) {
+    fn give_up(&mut self, dropped: Dropped) {
         let mut ledger = self.ledger.lock();
         self.batch.extend(match dropped {
-            Dropped::Subscription(key) => ledger.unsubscribe(*key),
-            Dropped::Presence(channel, key) => ledger.drop_presence(channel, *key),
+            Dropped::Subscription(key) => ledger.unsubscribe(key),
+            Dropped::Presence(channel, key) => ledger.drop_presence(channel, key),
         });
     }
 }

@@ -9,7 +9,7 @@ use farwire_wire::client::{Publish, Welcome};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::error::{ConnectError, PublishError, SubscribeError};
-use crate::ledger::{Entering, Wish};
+use crate::ledger::{Entering, Leaving, Question, Updating};
 use crate::publisher::Ack;
 use crate::subscription::Inlet;
 
@@ -22,7 +22,9 @@ pub(crate) enum Command {
     Publish(Outgoing),
     Subscribe(Wanted),
     Enter(Entering),
-    Presence(Wish),
+    Update(Updating),
+    Leave(Leaving),
+    Ask(Question),
 }
 
 /// A numbered message on its way out.

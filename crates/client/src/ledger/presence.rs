@@ -1,32 +1,24 @@
-//! Where the client is present, and its questions about who is where. Part of the [`Ledger`](super::Ledger), which numbers
-//! the requests. All of it lives over sessions: a new one enters every channel again with the newest state, and asks every
-//! question that has no answer anew.
+//! Where the client is present. Part of the [`Ledger`](super::Ledger). A presence lives over sessions: a new one enters every
+//! channel again with the newest state, whether the node before had taken that or not.
+//!
+//! Invariants: one presence a channel; each says in a new session what its application said last and no node refused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use farwire_wire::client::{ChannelPresence, ClientBody, Enter, PresenceQuery, ServerBody, WhereAnswer};
+use bytes::Bytes;
+use farwire_wire::client::{ClientBody, Enter};
 use farwire_wire::presence::PresenceState;
-use farwire_wire::{ChannelName, ClientId, ErrorClass, WireError};
+use farwire_wire::{ChannelName, ErrorClass, WireError};
 use tokio::sync::oneshot;
 
+use super::{Requests, frame};
 use crate::error::{ConnectError, PresenceError};
 
 /// Names a presence over all sessions of a client: another one on the same channel later has another key.
 pub(crate) type PresenceKey = u64;
 
 type Answer<T> = oneshot::Sender<Result<T, PresenceError>>;
-
-/// What the handles of presence ask for.
-#[derive(Debug)]
-pub(crate) enum Wish {
-    /// Say something else.
-    Update { channel: ChannelName, key: PresenceKey, state: PresenceState, answer: Answer<()> },
-    /// Be present no more.
-    Leave { channel: ChannelName, key: PresenceKey, answer: Answer<()> },
-    /// Ask.
-    Ask(Question),
-}
 
 /// A presence that is asked for.
 #[derive(Debug)]
@@ -37,6 +29,23 @@ pub(crate) struct Entering {
     /// Resolves when the application has dropped its handle.
     pub(crate) gone: oneshot::Receiver<()>,
     pub(crate) answer: Answer<PresenceKey>,
+}
+
+/// A presence says something else.
+#[derive(Debug)]
+pub(crate) struct Updating {
+    pub(crate) channel: ChannelName,
+    pub(crate) key: PresenceKey,
+    pub(crate) state: PresenceState,
+    pub(crate) answer: Answer<()>,
+}
+
+/// A presence is to end.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(crate) channel: ChannelName,
+    pub(crate) key: PresenceKey,
+    pub(crate) answer: Answer<()>,
 }
 
 /// Why a presence ended without the application's wish, once it has.
@@ -50,158 +59,149 @@ pub(crate) struct Gone {
     pub(crate) gone: oneshot::Receiver<()>,
 }
 
-/// A question, with what has come of its answer.
-#[derive(Debug)]
-pub(crate) enum Question {
-    Presence { query: PresenceQuery, parts: Vec<ChannelPresence>, answer: Answer<Vec<ChannelPresence>> },
-    Where { client: ClientId, parts: WhereAnswer, answer: Answer<WhereAnswer> },
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Presences {
     last_key: PresenceKey,
     held: BTreeMap<ChannelName, Held>,
-    /// Of this session.
+    /// By request, in this session.
     asked: HashMap<u64, Asked>,
-    /// Without a session.
-    unasked: Vec<Question>,
 }
 
 #[derive(Debug)]
 struct Held {
     key: PresenceKey,
-    state: PresenceState,
     end: End,
-    /// Who waits for which request.
+    /// What a node has taken, or is asked to with `entering`.
+    state: PresenceState,
     entering: Option<Answer<PresenceKey>>,
-    updating: Vec<(u64, Answer<()>)>,
+    /// In the order of asking.
+    updates: Vec<Update>,
     /// The session before had it in force, and this one not yet.
     is_resuming: bool,
 }
 
+/// What is to be said, and has no answer yet.
+#[derive(Debug)]
+struct Update {
+    request: u64,
+    state: PresenceState,
+    answer: Answer<()>,
+}
+
 #[derive(Debug)]
 enum Asked {
-    Enter(ChannelName),
+    Enter(ChannelName, PresenceKey),
     Leave(Answer<()>),
-    Question(Question),
 }
 
 impl Presences {
-    /// What is to be said in a new session; `number` draws requests.
-    pub(super) fn resume(&mut self, mut number: impl FnMut() -> u64) -> Vec<(u64, ClientBody)> {
+    pub(super) fn resume(&mut self, requests: &mut Requests) -> Vec<Bytes> {
         self.asked.clear();
-        let mut bodies = Vec::new();
+        let mut frames = Vec::with_capacity(self.held.len());
         for (channel, held) in &mut self.held {
-            let request = number();
+            let request = requests.next();
             held.is_resuming = held.entering.is_none();
-            held.updating.iter_mut().for_each(|(asked, _)| *asked = request);
-            self.asked.insert(request, Asked::Enter(channel.clone()));
-            bodies.push((request, enter(channel, &held.state)));
+            held.updates.iter_mut().for_each(|update| update.request = request);
+            self.asked.insert(request, Asked::Enter(channel.clone(), held.key));
+            frames.push(enter_frame(request, channel, held.newest()));
         }
-        for question in std::mem::take(&mut self.unasked).into_iter().filter(|question| !question.is_given_up()) {
-            let request = number();
-            bodies.push((request, question.body()));
-            self.asked.insert(request, Asked::Question(question));
-        }
-        bodies
+        frames
     }
 
-    pub(super) fn is_resumed(&self) -> bool {
+    pub(super) fn are_resumed(&self) -> bool {
         !self.held.values().any(|held| held.is_resuming)
     }
 
-    /// Enters a channel; `None` where the client is present already.
-    pub(super) fn enter(&mut self, request: u64, entering: Entering) -> Option<(ClientBody, Gone)> {
+    pub(super) fn enter(&mut self, entering: Entering, requests: &mut Requests) -> Option<(Bytes, Gone)> {
         let Entering { channel, state, end, gone, answer } = entering;
         if self.held.contains_key(&channel) {
             let _nobody_waits = answer.send(Err(PresenceError::AlreadyPresent));
             return None;
         }
         self.last_key += 1;
-        let key = self.last_key;
-        let body = enter(&channel, &state);
-        let held = Held { key, state, end, entering: Some(answer), updating: Vec::new(), is_resuming: false };
+        let (key, request) = (self.last_key, requests.next());
+        let frame = enter_frame(request, &channel, &state);
+        let held = Held { key, end, state, entering: Some(answer), updates: Vec::new(), is_resuming: false };
         self.held.insert(channel.clone(), held);
-        self.asked.insert(request, Asked::Enter(channel.clone()));
-        Some((body, Gone { channel, key, gone }))
+        self.asked.insert(request, Asked::Enter(channel.clone(), key));
+        Some((frame, Gone { channel, key, gone }))
     }
 
-    /// Takes a wish; the body of the request, if it takes one.
-    pub(super) fn take(&mut self, request: u64, wish: Wish) -> Option<ClientBody> {
-        match wish {
-            Wish::Update { channel, key, state, answer } => {
-                // One that has ended says so by its handle.
-                let held = self.held.get_mut(&channel).filter(|held| held.key == key)?;
-                held.state = state;
-                held.updating.push((request, answer));
-                let body = enter(&channel, &held.state);
-                self.asked.insert(request, Asked::Enter(channel));
-                Some(body)
-            }
-            Wish::Leave { channel, key, answer } => {
-                self.held.get(&channel).filter(|held| held.key == key)?;
-                self.held.remove(&channel);
-                self.asked.insert(request, Asked::Leave(answer));
-                Some(ClientBody::Leave(channel))
-            }
-            Wish::Ask(question) => {
-                let body = question.body();
-                self.asked.insert(request, Asked::Question(question));
-                Some(body)
-            }
-        }
+    /// One that has ended gets no answer: its handle says why.
+    pub(super) fn update(&mut self, updating: Updating, requests: &mut Requests) -> Option<Bytes> {
+        let Updating { channel, key, state, answer } = updating;
+        let held = self.held.get_mut(&channel).filter(|held| held.key == key)?;
+        let request = requests.next();
+        let frame = enter_frame(request, &channel, &state);
+        held.updates.push(Update { request, state, answer });
+        self.asked.insert(request, Asked::Enter(channel, key));
+        Some(frame)
     }
 
-    /// The handle of a presence was dropped: leaves, if it is still held.
-    pub(super) fn drop_handle(&mut self, request: u64, channel: &ChannelName, key: PresenceKey) -> Option<ClientBody> {
+    /// As [`Self::update`].
+    pub(super) fn leave(&mut self, leaving: Leaving, requests: &mut Requests) -> Option<Bytes> {
+        let Leaving { channel, key, answer } = leaving;
+        self.held.get(&channel).filter(|held| held.key == key)?;
+        self.held.remove(&channel);
+        let request = requests.next();
+        self.asked.insert(request, Asked::Leave(answer));
+        Some(frame(request, ClientBody::Leave(channel)))
+    }
+
+    /// Leaves, if the channel was not left before.
+    pub(super) fn drop_handle(
+        &mut self,
+        channel: ChannelName,
+        key: PresenceKey,
+        requests: &mut Requests,
+    ) -> Option<Bytes> {
         let (answer, _nobody_waits) = oneshot::channel();
-        self.take(request, Wish::Leave { channel: channel.clone(), key, answer })
+        self.leave(Leaving { channel, key, answer }, requests)
     }
 
-    /// Takes an answer.
-    pub(super) fn answered(&mut self, request: u64, body: ServerBody) {
-        match (self.asked.remove(&request), body) {
-            (Some(Asked::Enter(channel)), ServerBody::EnterOk) => {
-                let Some(held) = self.held.get_mut(&channel) else { return };
-                held.is_resuming = false;
-                if let Some(answer) = held.entering.take() {
-                    let _nobody_waits = answer.send(Ok(held.key));
-                }
-                for (_, answer) in held.updating.extract_if(.., |(asked, _)| *asked <= request) {
-                    let _nobody_waits = answer.send(Ok(()));
-                }
-            }
-            (Some(Asked::Leave(answer)), ServerBody::LeaveOk) => {
-                let _nobody_waits = answer.send(Ok(()));
-            }
-            (Some(Asked::Question(question)), body) => {
-                if let Some(unfinished) = question.take(body) {
-                    self.asked.insert(request, Asked::Question(unfinished));
-                }
-            }
-            _ => {}
+    pub(super) fn has(&self, request: u64) -> bool {
+        self.asked.contains_key(&request)
+    }
+
+    pub(super) fn entered(&mut self, request: u64) {
+        let Some(Asked::Enter(channel, key)) = self.asked.remove(&request) else { return };
+        let Some(held) = self.held.get_mut(&channel).filter(|held| held.key == key) else { return };
+        held.is_resuming = false;
+        if let Some(answer) = held.entering.take() {
+            let _nobody_waits = answer.send(Ok(key));
+        }
+        for update in held.updates.extract_if(.., |update| update.request <= request) {
+            held.state = update.state;
+            let _nobody_waits = update.answer.send(Ok(()));
         }
     }
 
-    /// Takes a refusal. Gives the error back when it is one for the whole session: a presence could not be resumed just
-    /// now, so the session is of no use.
+    pub(super) fn left(&mut self, request: u64) {
+        if let Some(Asked::Leave(answer)) = self.asked.remove(&request) {
+            let _nobody_waits = answer.send(Ok(()));
+        }
+    }
+
+    /// Gives the error back when a presence could not be resumed just now, so that the session is of no use.
     pub(super) fn refused(&mut self, request: u64, error: WireError) -> Result<(), WireError> {
         match self.asked.remove(&request) {
-            Some(Asked::Enter(channel)) => self.enter_refused(request, &channel, error),
+            Some(Asked::Enter(channel, key)) => self.enter_refused(request, &channel, key, error),
             Some(Asked::Leave(answer)) => {
                 let _nobody_waits = answer.send(Err(PresenceError::Refused(error)));
-                Ok(())
-            }
-            Some(Asked::Question(question)) => {
-                question.fail(PresenceError::Refused(error));
                 Ok(())
             }
             None => Ok(()),
         }
     }
 
-    fn enter_refused(&mut self, request: u64, channel: &ChannelName, error: WireError) -> Result<(), WireError> {
-        let Some(held) = self.held.get_mut(channel) else { return Ok(()) };
+    fn enter_refused(
+        &mut self,
+        request: u64,
+        channel: &ChannelName,
+        key: PresenceKey,
+        error: WireError,
+    ) -> Result<(), WireError> {
+        let Some(held) = self.held.get_mut(channel).filter(|held| held.key == key) else { return Ok(()) };
         if held.is_resuming && error.code.class() != ErrorClass::Definite {
             return Err(error);
         }
@@ -212,104 +212,213 @@ impl Presences {
             }
             return Ok(());
         }
-        // What was said last stands.
-        for (_, answer) in held.updating.extract_if(.., |(asked, _)| *asked == request) {
-            let _nobody_waits = answer.send(Err(error.clone()));
+        // What the node has taken stands.
+        for update in held.updates.extract_if(.., |update| update.request == request) {
+            let _nobody_waits = update.answer.send(Err(error.clone()));
         }
         Ok(())
     }
 
-    /// Ends a session.
     pub(super) fn lose(&mut self) {
         for asked in std::mem::take(&mut self.asked).into_values() {
             match asked {
                 // A new session enters again.
-                Asked::Enter(_) => {}
-                // The node forgets who does not come back.
+                Asked::Enter(..) => {}
+                // The mesh forgets who does not come back.
                 Asked::Leave(answer) => _ = answer.send(Ok(())),
-                Asked::Question(question) => self.unasked.push(question.afresh()),
             }
         }
     }
 
-    /// Ends the client.
     pub(super) fn end(&mut self, error: Option<&Arc<ConnectError>>) {
         self.lose();
         let closed = PresenceError::Closed(error.cloned());
-        std::mem::take(&mut self.unasked).into_iter().for_each(|question| question.fail(closed.clone()));
         std::mem::take(&mut self.held).into_values().for_each(|held| held.end(&closed));
     }
 }
 
 impl Held {
+    /// What the application said last.
+    fn newest(&self) -> &PresenceState {
+        self.updates.last().map_or(&self.state, |update| &update.state)
+    }
+
     fn end(self, error: &PresenceError) {
         let _ended_already = self.end.set(error.clone());
         if let Some(answer) = self.entering {
             let _nobody_waits = answer.send(Err(error.clone()));
         }
-        for (_, answer) in self.updating {
-            let _nobody_waits = answer.send(Err(error.clone()));
+        for update in self.updates {
+            let _nobody_waits = update.answer.send(Err(error.clone()));
         }
     }
 }
 
-impl Question {
-    fn body(&self) -> ClientBody {
-        match self {
-            Self::Presence { query, .. } => ClientBody::PresenceQuery(query.clone()),
-            Self::Where { client, .. } => ClientBody::WhereQuery(client.clone()),
-        }
-    }
-
-    fn is_given_up(&self) -> bool {
-        match self {
-            Self::Presence { answer, .. } => answer.is_closed(),
-            Self::Where { answer, .. } => answer.is_closed(),
-        }
-    }
-
-    /// Without what has come of the answer.
-    fn afresh(self) -> Self {
-        match self {
-            Self::Presence { query, answer, .. } => Self::Presence { query, parts: Vec::new(), answer },
-            Self::Where { client, answer, .. } => Self::Where { client, parts: WhereAnswer::default(), answer },
-        }
-    }
-
-    /// Adds a frame of the answer; the question itself, if more are to come.
-    fn take(self, body: ServerBody) -> Option<Self> {
-        match (self, body) {
-            (Self::Presence { query, mut parts, answer }, ServerBody::PresenceAnswer(frame)) => {
-                let more = frame.more;
-                frame.join_to(&mut parts);
-                if more {
-                    return Some(Self::Presence { query, parts, answer });
-                }
-                let _nobody_waits = answer.send(Ok(parts));
-                None
-            }
-            (Self::Where { client, mut parts, answer }, ServerBody::WhereAnswer(frame)) => {
-                parts.places.extend(frame.places);
-                parts.unreachable.extend(frame.unreachable);
-                if frame.more {
-                    return Some(Self::Where { client, parts, answer });
-                }
-                let _nobody_waits = answer.send(Ok(parts));
-                None
-            }
-            // An answer of another kind is none.
-            (question, _) => Some(question),
-        }
-    }
-
-    fn fail(self, error: PresenceError) {
-        match self {
-            Self::Presence { answer, .. } => _ = answer.send(Err(error)),
-            Self::Where { answer, .. } => _ = answer.send(Err(error)),
-        }
-    }
+fn enter_frame(request: u64, channel: &ChannelName, state: &PresenceState) -> Bytes {
+    frame(request, ClientBody::Enter(Enter { channel: channel.clone(), state: state.clone() }))
 }
 
-fn enter(channel: &ChannelName, state: &PresenceState) -> ClientBody {
-    ClientBody::Enter(Enter { channel: channel.clone(), state: state.clone() })
+#[cfg(test)]
+mod tests {
+    use super::super::Ledger;
+    use super::super::tests::{ALLOWED, decoded, lose};
+    use super::*;
+    use crate::connect::HELLO_REQUEST;
+    use farwire_wire::ErrorCode;
+    use farwire_wire::client::ServerBody;
+
+    const FIRST: u64 = HELLO_REQUEST + 1;
+
+    type Told<T> = oneshot::Receiver<Result<T, PresenceError>>;
+
+    /// The handle's side.
+    struct Handle {
+        key: PresenceKey,
+        end: End,
+        entered: Told<PresenceKey>,
+    }
+
+    fn room() -> ChannelName {
+        ChannelName::parse("room").unwrap()
+    }
+
+    fn state(text: &str) -> PresenceState {
+        text.parse().unwrap()
+    }
+
+    fn entering(ledger: &mut Ledger, text: &str) -> Handle {
+        let (_held, gone) = oneshot::channel();
+        let (answer, entered) = oneshot::channel();
+        let end = End::default();
+        let asked = ledger.enter(Entering { channel: room(), state: state(text), end: end.clone(), gone, answer });
+        Handle { key: asked.map_or(0, |(_, gone)| gone.key), end, entered }
+    }
+
+    fn present(ledger: &mut Ledger, text: &str) -> Handle {
+        let mut handle = entering(ledger, text);
+        ledger.presence_answered(ledger.requests.last, ServerBody::EnterOk);
+        assert_eq!(handle.entered.try_recv().unwrap().unwrap(), handle.key);
+        handle
+    }
+
+    /// The request of the update, and what becomes of it.
+    fn updated(ledger: &mut Ledger, handle: &Handle, text: &str) -> (u64, Told<()>) {
+        let (answer, told) = oneshot::channel();
+        let update = Updating { channel: room(), key: handle.key, state: state(text), answer };
+        ledger.update(update).unwrap();
+        (ledger.requests.last, told)
+    }
+
+    fn left(ledger: &mut Ledger, handle: &Handle) -> (Option<Bytes>, Told<()>) {
+        let (answer, told) = oneshot::channel();
+        (ledger.leave(Leaving { channel: room(), key: handle.key, answer }), told)
+    }
+
+    /// The states with which a new session enters.
+    fn resumed(ledger: &mut Ledger) -> Vec<String> {
+        let said = |bytes: Bytes| match decoded(bytes).body {
+            ClientBody::Enter(enter) => enter.state.json().unwrap_or_default().to_owned(),
+            other => panic!("not an enter: {other:?}"),
+        };
+        ledger.resume(ALLOWED).into_iter().map(said).collect()
+    }
+
+    #[test]
+    fn a_new_session_enters_with_what_was_said_last_and_answers_all_that_was_said() {
+        let mut ledger = Ledger::new(ALLOWED);
+        let handle = present(&mut ledger, "1");
+        let (request, mut taken) = updated(&mut ledger, &handle, "2");
+        ledger.presence_answered(request, ServerBody::EnterOk);
+        assert!(matches!(taken.try_recv(), Ok(Ok(()))));
+        lose(&mut ledger);
+        assert_eq!((resumed(&mut ledger), ledger.is_resumed()), (vec!["2".to_owned()], false));
+        ledger.presence_answered(FIRST, ServerBody::EnterOk);
+        assert!(ledger.is_resumed());
+
+        let (_, mut third) = updated(&mut ledger, &handle, "3");
+        let (_, mut fourth) = updated(&mut ledger, &handle, "4");
+        lose(&mut ledger);
+        assert_eq!(resumed(&mut ledger), ["4"]);
+        assert!(third.try_recv().is_err() && fourth.try_recv().is_err(), "nobody has said yes");
+        ledger.presence_answered(FIRST, ServerBody::EnterOk);
+        assert!(matches!((third.try_recv(), fourth.try_recv()), (Ok(Ok(())), Ok(Ok(())))));
+        lose(&mut ledger);
+        assert_eq!(resumed(&mut ledger), ["4"]);
+    }
+
+    #[test]
+    fn what_a_node_refused_is_not_said_in_the_next_session() {
+        let mut ledger = Ledger::new(ALLOWED);
+        let handle = present(&mut ledger, "1");
+        let (request, mut refused) = updated(&mut ledger, &handle, "2");
+        ledger.refused(request, ErrorCode::RateLimited.into()).unwrap();
+        assert!(matches!(refused.try_recv(), Ok(Err(PresenceError::Refused(_)))));
+        assert!(handle.end.get().is_none(), "it is present as before");
+        lose(&mut ledger);
+        assert_eq!(resumed(&mut ledger), ["1"]);
+    }
+
+    #[test]
+    fn a_refused_resume_ends_the_presence_or_else_the_session() {
+        let mut ledger = Ledger::new(ALLOWED);
+        let handle = present(&mut ledger, "1");
+        lose(&mut ledger);
+        ledger.resume(ALLOWED);
+        assert!(ledger.refused(FIRST, ErrorCode::Overloaded.into()).is_err());
+        lose(&mut ledger);
+        assert_eq!(resumed(&mut ledger), ["1"], "the next session tries again");
+        assert!(ledger.refused(FIRST, ErrorCode::Forbidden.into()).is_ok() && ledger.is_resumed());
+        assert!(matches!(handle.end.get(), Some(PresenceError::Refused(error)) if error.code == ErrorCode::Forbidden));
+        assert!(left(&mut ledger, &handle).0.is_none());
+        lose(&mut ledger);
+        assert!(ledger.resume(ALLOWED).is_empty());
+    }
+
+    #[test]
+    fn a_refused_enter_leaves_nothing_behind() {
+        let mut ledger = Ledger::new(ALLOWED);
+        let mut handle = entering(&mut ledger, "1");
+        ledger.refused(FIRST, ErrorCode::Overloaded.into()).unwrap();
+        assert!(matches!(handle.entered.try_recv(), Ok(Err(PresenceError::Refused(_)))));
+        assert!(ledger.drop_presence(room(), handle.key).is_none());
+        lose(&mut ledger);
+        assert!(ledger.resume(ALLOWED).is_empty());
+    }
+
+    #[test]
+    fn who_leaves_is_not_entered_again_and_a_lost_session_is_an_answer() {
+        let mut ledger = Ledger::new(ALLOWED);
+        let handle = present(&mut ledger, "1");
+        let (frame, mut told) = left(&mut ledger, &handle);
+        assert_eq!(decoded(frame.unwrap()).body, ClientBody::Leave(room()));
+        assert!(ledger.drop_presence(room(), handle.key).is_none(), "once is enough");
+        lose(&mut ledger);
+        assert!(matches!(told.try_recv(), Ok(Ok(()))));
+        assert!(ledger.resume(ALLOWED).is_empty());
+    }
+
+    #[test]
+    fn a_channel_has_one_presence_and_answers_to_the_one_before_are_not_its_own() {
+        let mut ledger = Ledger::new(ALLOWED);
+        let first = entering(&mut ledger, "1");
+        let mut second = entering(&mut ledger, "2");
+        assert!(matches!(second.entered.try_recv(), Ok(Err(PresenceError::AlreadyPresent))));
+        ledger.drop_presence(room(), first.key).unwrap();
+        let mut third = entering(&mut ledger, "3");
+        ledger.presence_answered(FIRST, ServerBody::EnterOk);
+        assert!(third.entered.try_recv().is_err());
+        assert!(ledger.drop_presence(room(), first.key).is_none(), "a handle drops its own only");
+        ledger.presence_answered(ledger.requests.last, ServerBody::EnterOk);
+        assert!(matches!(third.entered.try_recv(), Ok(Ok(_))));
+    }
+
+    #[test]
+    fn the_end_of_the_client_is_told_to_all() {
+        let mut ledger = Ledger::new(ALLOWED);
+        let handle = present(&mut ledger, "1");
+        let (_, mut update) = updated(&mut ledger, &handle, "2");
+        ledger.end(None);
+        assert!(matches!(update.try_recv(), Ok(Err(PresenceError::Closed(None)))));
+        assert!(matches!(handle.end.get(), Some(PresenceError::Closed(None))));
+    }
 }
