@@ -6,7 +6,7 @@ use farwire_client::{AckLevel, Client, ErrorCode, Event, NodeName, PublishError,
 use farwire_wire::client::{ClientBody, GoAway, Publish, ServerBody};
 use tokio::join;
 
-use crate::node::{Mesh, Node, Session, connected, delivery, next_number, subscribed};
+use crate::node::{Mesh, Node, Session, connected, delivery, lose, next_number, subscribed};
 
 /// The next request, which must be a publish.
 async fn publish_at(session: &mut Session) -> (u64, Publish) {
@@ -19,10 +19,6 @@ async fn publish_at(session: &mut Session) -> (u64, Publish) {
 
 async fn ack(session: &mut Session, first: u64, last: u64) {
     session.answer(last, ServerBody::PublishAck { first, level: AckLevel::Volatile }).await;
-}
-
-async fn lose(session: Session) {
-    session.connection.close(ErrorCode::Closed, "");
 }
 
 fn go_away(retry_after_ms: u32, alternatives: &[&Node]) -> ServerBody {

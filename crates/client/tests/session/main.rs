@@ -5,6 +5,8 @@
 mod failover;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod presence;
 
 use std::pin::pin;
 use std::time::{Duration, SystemTime};

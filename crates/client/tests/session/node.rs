@@ -121,13 +121,15 @@ impl Node {
             let frame = ClientFrame::decode(reader.next_frame().await.unwrap().unwrap()).unwrap();
             let ClientBody::Hello(hello) = frame.body else { panic!("first frame: {frame:?}") };
             reader.set_frame_bytes_max(CLIENT_FRAME_BYTES_MAX);
-            return (Session { connection, writer, reader }, hello);
+            return (Session { connection, writer, reader, connects: hello.connects }, hello);
         }
     }
 }
 
 pub(crate) struct Session {
     pub(crate) connection: Connection,
+    /// How often its client had said hello.
+    pub(crate) connects: u32,
     writer: FrameWriter,
     reader: FrameReader,
 }
@@ -192,6 +194,10 @@ pub(crate) async fn connected(mesh: &Mesh, node: &Node) -> (Client, Session) {
 pub(crate) async fn subscribed(client: &Client, session: &mut Session) -> (Subscription, FrameWriter) {
     let (subscription, (_, stream)) = join!(client.subscribe("live.>"), session.subscribed());
     (subscription.unwrap(), stream)
+}
+
+pub(crate) async fn lose(session: Session) {
+    session.connection.close(ErrorCode::Closed, "");
 }
 
 pub(crate) async fn next_number(subscription: &mut Subscription) -> u64 {
