@@ -24,7 +24,7 @@ pub(crate) struct Answers<'a> {
     connector: &'a mut Connector,
     ledger: &'a SharedLedger,
     board: &'a StatusBoard,
-    /// Where the client is again, to be announced when every subscription is in force again.
+    /// Where the client is again, to be announced when it has all that it had.
     resumed: Option<(NodeName, RegionName)>,
     leave: Option<Leave>,
 }
@@ -115,7 +115,7 @@ impl<'a> Answers<'a> {
         None
     }
 
-    /// Announces the new session once every subscription is in force again.
+    /// Announces the new session once it has all that the one before had.
     pub(crate) fn announce_if_resumed(&mut self) {
         let ledger = self.ledger.lock();
         if ledger.is_resumed()

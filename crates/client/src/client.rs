@@ -1,5 +1,5 @@
 //! The handle that applications hold. Clones share one session, which lives in a task of its own and ends with the last
-//! client and subscription.
+//! client, subscription and presence.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ const QUESTION_PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// A client of a mesh. Cheap to clone; clones share one session.
 ///
-/// Dropping the last clone and the last subscription ends the session; [`Client::close`] also waits for acks.
+/// Dropping the last clone, the last subscription and the last presence ends the session; [`Client::close`] also waits for
+/// acks.
 #[derive(Clone)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -165,8 +166,10 @@ impl Client {
         Ok(Subscription::new(filter, outlet, Arc::clone(&self.handle)))
     }
 
-    /// Makes the client present on a channel, with a state that the others see. Returns when its node has it; the others
-    /// hear of it about half a second later. One presence a channel: [`Presence::update`] changes the state.
+    /// Makes the client present on a channel, with a state that the others see: JSON of at most 1 KiB, from
+    /// [`PresenceState::of`] a value or parsed from text, or nothing by its default. Returns when its node has it; the
+    /// others hear of it about half a second later. One presence a channel, for all clones of a client:
+    /// [`Presence::update`] changes the state.
     ///
     /// Cancel safe: a dropped call leaves again.
     ///
@@ -178,7 +181,8 @@ impl Client {
         Presence::enter(channel, state, self.handle.commands.clone(), Arc::clone(&self.handle)).await
     }
 
-    /// Who is on a channel, region by region, with their states.
+    /// Who is on a channel, region by region, with their states. Like the other questions it outlives a lost session, and
+    /// a refusal that may change: it is asked again for 10 s.
     ///
     /// Cancel safe.
     ///
@@ -255,6 +259,7 @@ impl Client {
     ) -> Result<T, PresenceError> {
         let asked = async {
             loop {
+                current_stay(&self.handle.standing).await.map_err(PresenceError::Closed)?;
                 match ask(&self.handle.commands, |answer| Command::Ask(question(answer))).await {
                     Err(PresenceError::Refused(error)) if error.code.class() == ErrorClass::Retryable => {
                         let pause = Duration::from_millis(error.retry_after_ms.into());

@@ -41,9 +41,11 @@
 //! away; one whose connection is lost for more than ten seconds has timed out.
 //!
 //! ```no_run
-//! # async fn example(client: farwire_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! use farwire_client::{Client, PresenceState};
+//!
+//! # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
 //! let mut others = client.watch_presence("live.room.1").await?;
-//! let here = client.enter("live.room.1", r#"{"mood":"fine"}"#.parse()?).await?;
+//! let here = client.enter("live.room.1", PresenceState::of(&"in a good mood")?).await?;
 //! println!("{} clients are here", client.presence("live.room.1").await?.clients);
 //! while let Some(update) = others.next().await {
 //!     println!("{update:?}");
@@ -53,12 +55,17 @@
 //! # }
 //! ```
 //!
+//! [`Client::occupancy`] counts for up to a thousand channels at once, [`Client::watch_occupancy`] tells sums and no names,
+//! and [`Client::locate`] finds the channels that a client is on.
+//!
 //! # When the connection is lost
 //! The client reconnects for ever, with growing random pauses: to another node of the region first, then to any. It takes
 //! its subscriptions along, and [`Client::status`] tells. Calls that publish and subscribe wait meanwhile.
 //!
 //! *Subscriptions*: what volatile channels carry between [`Status::Reconnecting`] and [`Status::Resumed`] does not arrive,
 //! and no [`Event`] says so: the [`Gap`]s of the status do.
+//!
+//! *Presences* are entered again, with what each said last. A node that refuses one then says so by [`Presence::error`].
 //!
 //! *Publishes* that are not acked are sent again in the next session, under their numbers, in order and before anything
 //! newer. What the mesh had taken is not delivered twice: its nodes know the numbers for a minute, and subscriptions of this

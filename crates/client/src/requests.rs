@@ -1,5 +1,6 @@
 //! The session's loop of what goes out: commands become frames, and the frames that are there are written as one batch.
-//! What the last session left comes first: its subscriptions, then its publishes that were not acked.
+//! What the last session left comes first: its subscriptions, where it was present, its questions, then its publishes that
+//! were not acked.
 
 use std::time::Duration;
 

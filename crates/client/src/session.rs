@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// One session, until it ends, and what its node has wished for after it. `resumed` is announced as soon as every
-    /// subscription is in force again.
+    /// subscription is in force again, and the client present again.
     async fn serve(
         &mut self,
         established: Established,

@@ -29,7 +29,7 @@ pub enum Status {
         /// What went wrong last.
         reason: Arc<str>,
     },
-    /// A new session stands, and every subscription is in force again.
+    /// A new session stands, every subscription is in force again, and the client is present where it was.
     Resumed {
         /// With this node.
         node: NodeName,

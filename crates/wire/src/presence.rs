@@ -67,6 +67,14 @@ impl PresenceState {
         Ok(Self(Some(text.into())))
     }
 
+    /// The JSON of a value.
+    ///
+    /// # Errors
+    /// Too long, or a value that JSON cannot say, such as a map whose keys are no texts.
+    pub fn of(value: &impl serde::Serialize) -> Result<Self, StateError> {
+        Self::parse(&serde_json::to_string(value).map_err(|_| StateError::NotJson)?)
+    }
+
     /// The JSON; `None` of who said nothing.
     #[must_use]
     pub fn json(&self) -> Option<&str> {
@@ -273,6 +281,15 @@ mod tests {
         let longest = format!("\"{}\"", "a".repeat(STATE_BYTES_MAX - 2));
         assert!(PresenceState::parse(&longest).is_ok());
         assert_eq!(PresenceState::parse(&format!(" {longest}")), Err(StateError::TooLong));
+    }
+
+    #[test]
+    fn any_value_that_json_can_say_is_a_state() {
+        let state = PresenceState::of(&serde_json::json!({"typing": true})).unwrap();
+        assert_eq!(state.json(), Some(r#"{"typing":true}"#));
+        assert_eq!(PresenceState::of(&""), PresenceState::parse("\"\""), "an empty text is something that is said");
+        assert_eq!(PresenceState::of(&"a".repeat(STATE_BYTES_MAX)), Err(StateError::TooLong));
+        assert_eq!(PresenceState::of(&std::collections::BTreeMap::from([((1, 2), 3)])), Err(StateError::NotJson));
     }
 
     #[test]

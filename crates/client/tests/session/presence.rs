@@ -218,11 +218,11 @@ async fn a_question_is_asked_again_where_the_answer_was_lost_or_put_off() {
     let (client, mut session) = connected(&mesh, &node).await;
     let answers = async {
         let request = question_at(&mut session).await;
+        session.answer(request, ServerBody::Error(ErrorCode::NotOwner.into())).await;
+        let request = question_at(&mut session).await;
         session.answer(request, answer(&["ann"], true)).await;
         lose(session).await;
         let mut session = node.welcome().await;
-        let request = question_at(&mut session).await;
-        session.answer(request, ServerBody::Error(ErrorCode::NotOwner.into())).await;
         let request = question_at(&mut session).await;
         session.answer(request, answer(&["bob"], false)).await;
         session
@@ -251,6 +251,24 @@ async fn a_question_without_an_answer_ends_after_ten_seconds() {
     let error = client.presence(ROOM).await.unwrap_err();
     assert!(matches!(error, PresenceError::TimedOut(after) if after == Duration::from_secs(10)), "{error}");
     assert_eq!(error.class(), ErrorClass::Retryable);
+}
+
+#[tokio::test]
+async fn the_end_of_a_client_is_the_answer_to_its_questions_and_the_end_of_its_presences() {
+    let mesh = Mesh::new();
+    let node = mesh.node("fra-1", "fra");
+    let (client, mut session) = connected(&mesh, &node).await;
+    let here = present(&client, &mut session, "1").await;
+    let refused = async {
+        question_at(&mut session).await;
+        lose(session).await;
+        node.refuse(ErrorCode::AuthExpired).await;
+    };
+    let (asked, ()) = join!(client.presence(ROOM), refused);
+    let after = [asked.map(drop), client.presence(ROOM).await.map(drop), here.update(state("2")).await];
+    for error in after.iter().map(|told| told.as_ref().unwrap_err()).chain(here.error()) {
+        assert_eq!(error.code(), Some(ErrorCode::AuthExpired), "{error:?}");
+    }
 }
 
 #[tokio::test]
