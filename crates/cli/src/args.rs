@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{certs, completions, doctor, forget, mesh, node, publish, subscribe, token};
+use crate::commands::{certs, completions, doctor, forget, mesh, node, presence, publish, subscribe, token};
 use crate::logging::LogFormat;
 use crate::up;
 
@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// Subscribe to channels and print what arrives
     #[command(after_help = subscribe::EXAMPLES)]
     Sub(Box<subscribe::Args>),
+    /// Show who is on channels, in every region, and who comes and goes
+    #[command(after_help = presence::EXAMPLES)]
+    Presence(Box<presence::Args>),
     /// Run one node, or check its config
     #[command(after_help = node::EXAMPLES)]
     Node(node::Args),

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod forget;
 pub(crate) mod mesh;
 pub(crate) mod node;
+pub(crate) mod presence;
 pub(crate) mod publish;
 pub(crate) mod subscribe;
 pub(crate) mod token;
@@ -20,6 +21,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Up(args) => Box::pin(up::run(*args)).await,
         Command::Pub(args) => Box::pin(publish::run(*args)).await,
         Command::Sub(args) => Box::pin(subscribe::run(*args)).await,
+        Command::Presence(args) => Box::pin(presence::run(*args)).await,
         Command::Node(args) => Box::pin(node::run(args)).await,
         Command::Mesh(args) => Box::pin(mesh::run(args)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args)).await,

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use farwire_client::{ConnectError, ErrorClass, ErrorCode, PublishError, SubscribeError};
+use farwire_client::{ConnectError, ErrorClass, ErrorCode, PresenceError, PublishError, SubscribeError};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -95,6 +95,19 @@ impl Failure {
         Self::refused(format!("{option} is not built yet in this version; leave it out"))
     }
 
+    /// Presence cannot be watched, or not any more.
+    pub(crate) fn of_watch(error: SubscribeError) -> Self {
+        Self::of_presence(error.code(), error.class(), &error)
+    }
+
+    fn of_presence(code: Option<ErrorCode>, class: ErrorClass, error: &dyn fmt::Display) -> Self {
+        let remedy = match code {
+            Some(ErrorCode::Forbidden) => "; farwire token mint --grant 'PATTERN:presence' --client-id ID makes one",
+            _ => "",
+        };
+        Self::new(Exit::of_error(code, class), format!("{error}{remedy}"))
+    }
+
     /// Writing to stdout failed.
     pub(crate) fn stdout(err: &io::Error) -> Self {
         match err.kind() {
@@ -164,6 +177,12 @@ impl From<SubscribeError> for Failure {
     }
 }
 
+impl From<PresenceError> for Failure {
+    fn from(error: PresenceError) -> Self {
+        Self::of_presence(error.code(), error.class(), &error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +218,20 @@ mod tests {
         assert_eq!(exit(ConnectError::Options(farwire_client::OptionsError::NoToken)), Exit::Failed);
         assert_eq!(Failure::from(&PublishError::Unknown { reason: "lost".into() }).exit, Exit::Retryable);
         assert_eq!(Failure::from(SubscribeError::Refused(ErrorCode::Forbidden.into())).exit, Exit::Refused);
+    }
+
+    #[test]
+    fn who_may_not_see_presence_is_told_how_to_get_the_grant() {
+        let forbidden = || ErrorCode::Forbidden.into();
+        for failure in [
+            Failure::from(PresenceError::Refused(forbidden())),
+            Failure::of_watch(SubscribeError::Refused(forbidden())),
+        ] {
+            assert_eq!(failure.exit, Exit::Refused);
+            assert!(failure.message.contains("farwire token mint --grant 'PATTERN:presence'"), "{failure}");
+        }
+        assert_eq!(Failure::from(PresenceError::TimedOut(std::time::Duration::ZERO)).exit, Exit::Retryable);
+        assert_eq!(Failure::from(PresenceError::Channels).exit, Exit::Refused);
     }
 
     #[test]

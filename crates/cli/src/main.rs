@@ -12,6 +12,8 @@ mod http;
 mod logging;
 mod names;
 mod output;
+mod table;
+mod units;
 mod up;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufWriter, Stdout, Write};
 
-use farwire_client::Status;
+use farwire_client::{Gap, NodeName, RegionName, Status};
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -33,6 +33,22 @@ impl Output {
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.bytes(text.as_bytes())?;
         self.bytes(b"\n")
+    }
+
+    /// How a client is, at once: a line of JSON, or a note for people; nothing when it has ended, which the command itself
+    /// tells.
+    ///
+    /// # Errors
+    /// As [`Output::json`].
+    pub(crate) fn status(&mut self, status: &Status, json: bool) -> Result<(), Failure> {
+        if !json {
+            status_text(status).iter().for_each(|text| note(text));
+            return Ok(());
+        }
+        if let Some(line) = StatusLine::of(status) {
+            self.json(&line)?;
+        }
+        self.flush()
     }
 
     /// Bytes as they are.
@@ -70,6 +86,34 @@ pub(crate) fn status_text(status: &Status) -> Option<String> {
         }
         Status::Closed { .. } => None,
     }
+}
+
+#[derive(Debug, Serialize)]
+struct StatusLine<'a> {
+    status: &'static str,
+    node: Option<&'a NodeName>,
+    region: Option<&'a RegionName>,
+    /// How long nothing could arrive, since the loss was noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap_ms: Option<u64>,
+}
+
+impl<'a> StatusLine<'a> {
+    /// Nothing when the client has ended, which the command itself tells.
+    fn of(status: &'a Status) -> Option<Self> {
+        let (status, place, gap_ms) = match status {
+            Status::Connected { node, region } => ("connected", Some((node, region)), None),
+            Status::Reconnecting { .. } => ("reconnecting", None, None),
+            Status::Resumed { node, region, gaps } => ("resumed", Some((node, region)), longest_ms(gaps)),
+            Status::Closed { .. } => return None,
+        };
+        let (node, region) = place.unzip();
+        Some(Self { status, node, region, gap_ms })
+    }
+}
+
+fn longest_ms(gaps: &[Gap]) -> Option<u64> {
+    gaps.iter().map(|gap| u64::try_from(gap.lasted.as_millis()).unwrap_or(u64::MAX)).max()
 }
 
 const BUFFER_BYTES: usize = 64 * 1024;

@@ -1,14 +1,12 @@
 //! `farwire mesh`: the mesh as one of its nodes sees it, from that node's admin endpoint: tables for people, the endpoint's own JSON for programs.
 //!
-//! Reads only. Which endpoint is asked is for `endpoints` to say; `answers` has what it says, `pages` and `table` how that looks, `units` the numbers,
-//! and `events` follows what happens.
+//! Reads only. Which endpoint is asked is for `endpoints` to say; `answers` has what it says, `pages` how that looks, and `events` follows what
+//! happens.
 
 pub(crate) mod answers;
 pub(crate) mod endpoints;
 mod events;
 mod pages;
-mod table;
-mod units;
 
 use clap::Subcommand;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -17,6 +15,7 @@ use crate::exit::Failure;
 use crate::http::Answer;
 use crate::names;
 use crate::output::Output;
+use crate::units::now_us;
 use endpoints::{Endpoints, Where};
 
 /// The command's flags.
@@ -42,7 +41,7 @@ enum Page {
     Ring,
     /// The busiest channels
     Channels,
-    /// One channel: its owners, attachments and rates
+    /// One channel: its owners, attachments and rates, and how many are present
     #[command(after_help = "Example:\n  farwire mesh channel live.hello")]
     Channel {
         /// The channel
@@ -95,7 +94,7 @@ async fn text(page: Option<&Page>, answer: &Answer, endpoints: &Endpoints) -> Re
         Some(Page::Links) => pages::links(read(answer)?),
         Some(Page::Ring) => pages::ring(&read(answer)?),
         Some(Page::Channels) => pages::channels(&read(answer)?),
-        Some(Page::Channel { .. }) => pages::channel(&read(answer)?),
+        Some(Page::Channel { .. }) => pages::channel(&read(answer)?, now_us()),
         Some(Page::Sessions) => pages::sessions(read(answer)?),
         Some(Page::Slo) => pages::slo(read(answer)?),
         Some(Page::Events) => String::new(),

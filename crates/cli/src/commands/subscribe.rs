@@ -1,7 +1,8 @@
 //! `farwire sub`: subscribes to patterns and prints what arrives, a line each, until it is interrupted or has enough.
 //!
-//! One subscription for all patterns, so that a message which several of them match is printed once. Output is flushed whenever nothing more
-//! is ready: under load lines go out in large writes, and a lone message at once.
+//! One subscription for all patterns, so that a message which several of them match is printed once. With `--presence` the client is present on
+//! the channels too, and what others do there is printed as `farwire presence --watch` does. Output is flushed whenever nothing more is ready:
+//! under load lines go out in large writes, and a lone message at once.
 
 mod print;
 
@@ -10,12 +11,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use farwire_client::{
-    Client, ClientId, ConnectOptions, Event, Pattern, Status, StatusChanges, SubscribeError, Subscription,
+    Client, ClientId, ConnectOptions, Event, Pattern, Presence, PresenceState, Status, StatusChanges, SubscribeError,
+    Subscription,
 };
 use farwire_wire::Filter;
 use futures_util::FutureExt;
+use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
+use super::presence::{Told, Watches};
 use crate::context::Connect;
 use crate::exit::{Exit, Failure};
 use crate::names;
@@ -39,15 +43,16 @@ pub(crate) struct Args {
     /// End after this time, counted from the start; with exit code 3 if --count was not met
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     timeout: Option<Duration>,
-    /// Join presence on the channels, and print presence events too
+    /// Be present on the channels, and print who comes and goes there too; of a pattern with wildcards the presence is
+    /// only watched
     #[arg(long)]
     presence: bool,
-    /// Insist on being this client: refused unless the token says the same
+    /// Insist on being this client: refused unless the token, which says who you are, says the same
     #[arg(long, value_name = "ID")]
     client_id: Option<ClientId>,
-    /// The state to be present with
-    #[arg(long, value_name = "JSON")]
-    state: Option<String>,
+    /// What to be present with, for the others to see: any JSON, up to 1 KiB
+    #[arg(long, value_name = "JSON", requires = "presence")]
+    state: Option<PresenceState>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -69,49 +74,87 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let ended = tokio::select! {
         biased;
         stop = &mut stopped => Err(stop),
-        ended = print_all(&client, &filter, args.count, &mut printer) => Ok(ended),
+        ended = print_all(&client, &filter, &args, &mut printer) => Ok(ended),
     };
-    printer.flush()?;
+    let flushed = printer.flush();
+    // Always: who goes without a word is held for lost, and stays present until that is sure.
     client.close().await;
+    flushed?;
     ended.unwrap_or_else(|stop| args.end(stop, printer.messages()))
 }
 
 /// Ends when there are enough messages, or the client has ended.
-async fn print_all(client: &Client, filter: &Filter, count: Option<u64>, printer: &mut Printer) -> Result<(), Failure> {
-    let mut subscription = client.subscribe_all(filter.patterns().iter().map(Pattern::as_str)).await?;
-    let mut changes = client.status();
-    while count.is_none_or(|count| printer.messages() < count) {
-        let ready = next(&mut changes, &mut subscription).now_or_never();
+async fn print_all(client: &Client, filter: &Filter, args: &Args, printer: &mut Printer) -> Result<(), Failure> {
+    let mut streams = Streams::open(client, filter, args).await?;
+    while args.count.is_none_or(|count| printer.messages() < count) {
+        let ready = streams.next().now_or_never();
         let told = match ready {
             Some(told) => told,
             None => {
                 printer.flush()?;
-                next(&mut changes, &mut subscription).await
+                streams.next().await
             }
         };
         match told {
-            Next::Status(status) => printer.status(&status)?,
+            Next::Status(status) => {
+                printer.status(&status)?;
+                streams.check_present()?;
+            }
+            Next::Presence(told) => printer.presence(&told?)?,
             Next::Event(event) => printer.event(&event)?,
-            Next::End => return Err(reason_of_end(&subscription)),
+            Next::End => return Err(reason_of_end(&streams.subscription)),
         }
     }
     Ok(())
 }
 
+/// All that the client tells, and its presence, which lasts as long.
+struct Streams {
+    changes: StatusChanges,
+    watches: Watches,
+    subscription: Subscription,
+    present: Vec<Presence>,
+}
+
+impl Streams {
+    /// Returns when everything is in force. Watches before it enters: a client sees itself come.
+    async fn open(client: &Client, filter: &Filter, args: &Args) -> Result<Self, Failure> {
+        let subscription = client.subscribe_all(filter.patterns().iter().map(Pattern::as_str)).await?;
+        let mut streams =
+            Self { changes: client.status(), watches: Watches::default(), subscription, present: Vec::new() };
+        if args.presence {
+            streams.watches = Watches::start(client, filter.patterns()).await?;
+            let channels = filter.patterns().iter().filter_map(Pattern::channel);
+            let state = args.state.clone().unwrap_or_default();
+            let entering = channels.map(|channel| client.enter(channel.as_str().to_owned(), state.clone()));
+            streams.present = try_join_all(entering).await?;
+        }
+        Ok(streams)
+    }
+
+    /// Statuses first, so that they are told under load too, and messages last, which are many. Cancel safe.
+    async fn next(&mut self) -> Next {
+        tokio::select! {
+            biased;
+            Some(status) = self.changes.next() => Next::Status(status),
+            Some(told) = self.watches.next() => Next::Presence(told),
+            event = self.subscription.next() => event.map_or(Next::End, Next::Event),
+        }
+    }
+
+    /// A node may refuse after a reconnect what another one took.
+    fn check_present(&self) -> Result<(), Failure> {
+        let refused = self.present.iter().find_map(Presence::error).cloned();
+        refused.map_or(Ok(()), |error| Err(Failure::from(error)))
+    }
+}
+
 /// What the client tells next.
 enum Next {
     Status(Status),
+    Presence(Result<Told, Failure>),
     Event(Event),
     End,
-}
-
-/// Statuses first, so that they are told under load too. Cancel safe.
-async fn next(changes: &mut StatusChanges, subscription: &mut Subscription) -> Next {
-    tokio::select! {
-        biased;
-        Some(status) = changes.next() => Next::Status(status),
-        event = subscription.next() => event.map_or(Next::End, Next::Event),
-    }
 }
 
 fn reason_of_end(subscription: &Subscription) -> Failure {
@@ -133,12 +176,7 @@ impl Args {
     }
 
     fn refuse_what_is_not_built(&self) -> Result<(), Failure> {
-        let options = [
-            (self.from != "now", "--from (other than now)"),
-            (self.cursor.is_some(), "--cursor"),
-            (self.presence, "--presence"),
-            (self.state.is_some(), "--state"),
-        ];
+        let options = [(self.from != "now", "--from (other than now)"), (self.cursor.is_some(), "--cursor")];
         let asked = options.into_iter().find(|(is_asked, _)| *is_asked);
         asked.map_or(Ok(()), |(_, option)| Err(Failure::not_built_yet(option)))
     }
@@ -188,6 +226,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   farwire sub 'chat.>'
   farwire sub 'live.fleet.*' --region sin --json
+  farwire sub live.room --presence --state '{\"mood\":\"fine\"}'
   farwire sub live.ticks --count 10 --timeout 30";
 
 #[cfg(test)]
@@ -221,11 +260,22 @@ mod tests {
         for line in ["a*", "a..b", &many.join(" ")] {
             assert_eq!(args(line).filter().expect_err(line).exit, Exit::Refused);
         }
-        for line in ["a --from start", "a --cursor c", "a --presence", "a --state {}"] {
+        for line in ["a --from start", "a --cursor c"] {
             let refusal = args(line).refuse_what_is_not_built().expect_err(line);
             assert!(refusal.exit == Exit::Refused && refusal.message.contains("not built yet"), "{refusal}");
         }
-        assert_eq!(args("a --from now").refuse_what_is_not_built(), Ok(()));
+        assert_eq!(args("a --from now --presence").refuse_what_is_not_built(), Ok(()));
+    }
+
+    #[test]
+    fn a_state_is_json_and_for_those_who_are_present() {
+        let state = |line: &str| args(line).state.and_then(|state| state.json().map(str::to_owned));
+        assert_eq!(state("a --presence --state {\"n\":1}").as_deref(), Some("{\"n\":1}"));
+        assert_eq!(state("a --presence"), None);
+        for line in ["sub a --state 1", "sub a --presence --state {"] {
+            let refusal = Line::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(refusal.exit_code(), i32::from(Exit::Usage as u8), "{refusal}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

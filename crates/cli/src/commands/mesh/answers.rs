@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::commands::presence::Counts;
+
 /// `/v1/mesh`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Mesh {
@@ -106,6 +108,8 @@ pub(crate) struct Channel {
     pub(crate) namespace: Option<String>,
     pub(crate) log: bool,
     pub(crate) regions: Vec<ChannelRegion>,
+    /// Who is there; none when the region's owner did not say.
+    pub(crate) presence: Option<Counts>,
     /// Nodes that did not answer in time.
     pub(crate) unanswered: Vec<String>,
 }

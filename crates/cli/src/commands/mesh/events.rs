@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::answers::{Event, Seen};
 use super::endpoints::Endpoints;
-use super::units::{NONE, clock, count, shown};
 use crate::exit::Failure;
 use crate::http::Stream;
 use crate::output::Output;
+use crate::units::{NONE, clock, count, shown};
 
 /// Prints events until Ctrl-C, which is a clean end.
 ///

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::answers::{Channel, Channels, Link, Links, Member, Mesh, Ring, Sessions, Slo};
-use super::table::Column::{Left, Right};
-use super::table::Table;
-use super::units::{NONE, bytes, count, date, micros, millis, percent, rate, shown};
+use crate::table::Column::{Left, Right};
+use crate::table::{Table, marked};
+use crate::units::{NONE, bytes, count, date, micros, millis, percent, rate, shown};
 
 /// The mesh at a glance: its members, and the worst link between each two regions.
 pub(super) fn summary(mesh: &Mesh, links: &Links) -> String {
@@ -101,8 +101,8 @@ pub(super) fn channels(answer: &Channels) -> String {
     table.render() + &rest(shown.len(), answer.total, "channel", "; --json lists more of them")
 }
 
-/// One channel everywhere.
-pub(super) fn channel(answer: &Channel) -> String {
+/// One channel everywhere. `now_us` is in microseconds since the Unix epoch.
+pub(super) fn channel(answer: &Channel, now_us: u64) -> String {
     let namespace = answer.namespace.as_deref().map_or_else(|| "the default one".to_owned(), shown);
     let logged = if answer.log { "yes" } else { "no: volatile" };
     let mut table = Table::new([
@@ -123,8 +123,13 @@ pub(super) fn channel(answer: &Channel) -> String {
     }
     let channel = shown(&answer.channel);
     let (slot, shard) = (answer.slot, answer.shard);
+    let (present, who) = match &answer.presence {
+        Some(counts) => (counts.summary(), format!("\n{}", counts.table(now_us))),
+        None => ("! unknown: the owner in this region did not say".to_owned(), String::new()),
+    };
     let head = format!("channel    {channel}\nslot       {slot}\nshard      {shard}\n");
-    format!("{head}namespace  {namespace}\nlogged     {logged}\n\n{}{}", table.render(), unanswered(&answer.unanswered))
+    let head = format!("{head}namespace  {namespace}\nlogged     {logged}\npresent    {present}\n");
+    format!("{head}\n{}{who}{}", table.render(), unanswered(&answer.unanswered))
 }
 
 /// Every session.
@@ -239,10 +244,6 @@ fn worst_links(mesh: &Mesh, links: &Links) -> String {
 
 fn marked_name(member: &Member) -> String {
     marked(&member.name, member.reachable)
-}
-
-fn marked(name: &str, is_fine: bool) -> String {
-    format!("{} {name}", if is_fine { ' ' } else { '!' })
 }
 
 fn state(member: &Member) -> String {

@@ -3,17 +3,18 @@
 //! On a terminal control characters of a payload are escaped: it is a stranger's text.
 
 use std::io::IsTerminal;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use farwire_client::{ChannelName, Event, Gap, Message, NodeName, RegionName, Status};
+use farwire_client::{ChannelName, Event, Message, Status};
 use farwire_wire::Filter;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::commands::presence::Told;
 use crate::exit::Failure;
-use crate::output::{Output, note, status_text};
+use crate::output::{Output, note};
+use crate::units::now_us;
 
 /// The output of one `sub`.
 pub(super) struct Printer {
@@ -56,15 +57,14 @@ impl Printer {
 
     /// # Errors
     /// As [`Printer::event`].
+    pub(super) fn presence(&mut self, told: &Told) -> Result<(), Failure> {
+        told.print(&mut self.output, self.json)
+    }
+
+    /// # Errors
+    /// As [`Printer::event`].
     pub(super) fn status(&mut self, status: &Status) -> Result<(), Failure> {
-        if !self.json {
-            status_text(status).iter().for_each(|text| note(text));
-            return Ok(());
-        }
-        if let Some(line) = StatusLine::of(status) {
-            self.output.json(&line)?;
-        }
-        self.output.flush()
+        self.output.status(status, self.json)
     }
 
     /// # Errors
@@ -87,34 +87,6 @@ impl Printer {
             self.output.bytes(b"\n")
         }
     }
-}
-
-#[derive(Debug, Serialize)]
-struct StatusLine<'a> {
-    status: &'static str,
-    node: Option<&'a NodeName>,
-    region: Option<&'a RegionName>,
-    /// How long nothing could arrive, since the loss was noticed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gap_ms: Option<u64>,
-}
-
-impl<'a> StatusLine<'a> {
-    /// Nothing when the client has ended, which the command itself tells.
-    fn of(status: &'a Status) -> Option<Self> {
-        let (status, place, gap_ms) = match status {
-            Status::Connected { node, region } => ("connected", Some((node, region)), None),
-            Status::Reconnecting { .. } => ("reconnecting", None, None),
-            Status::Resumed { node, region, gaps } => ("resumed", Some((node, region)), longest_ms(gaps)),
-            Status::Closed { .. } => return None,
-        };
-        let (node, region) = place.unzip();
-        Some(Self { status, node, region, gap_ms })
-    }
-}
-
-fn longest_ms(gaps: &[Gap]) -> Option<u64> {
-    gaps.iter().map(|gap| u64::try_from(gap.lasted.as_millis()).unwrap_or(u64::MAX)).max()
 }
 
 /// A message of a volatile channel: what has no place in a log has no origin, position, offset or cursor.
@@ -163,11 +135,6 @@ fn shown(payload: &[u8]) -> String {
         }
         shown
     })
-}
-
-fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

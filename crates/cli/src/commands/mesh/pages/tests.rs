@@ -3,6 +3,8 @@
 use super::*;
 use serde::de::DeserializeOwned;
 
+const NOW_US: u64 = 1_769_903_947_042_000;
+
 const MESH: &str = r#"{"mesh":"demo","view":"00000000000000ff","node":"fra-1","members":[
     {"name":"iad-1","region":"iad","state":"suspect","version":"","rtt_ms":null,"load":0,"in_ring":true,"reachable":false,"weight":100,"client":"","newer":1},
     {"name":"fra-2","region":"fra","state":"alive","version":"0.1.0","rtt_ms":0.21,"load":12,"in_ring":false,"reachable":true,"weight":50,"client":"h:2"},
@@ -105,7 +107,9 @@ fn channels_keep_their_order_and_say_how_many_are_left_out() {
 
 #[test]
 fn a_channel_has_its_place_and_a_row_for_each_region() {
-    let answer = r#"{"channel":"live.a","slot":7,"shard":3,"namespace":"live","log":false,"unanswered":["sin-1"],"regions":[
+    let answer = r#"{"channel":"live.a","slot":7,"shard":3,"namespace":"live","log":false,"unanswered":["sin-1"],
+        "presence":{"occupancy":2,"clients":1,"regions":{"fra":{"occupancy":2,"as_of":1769903947042000,"reachable":true},
+            "sin":{"occupancy":5,"as_of":1769903940000000,"reachable":false}}},"regions":[
         {"region":"fra","owner":"fra-1","reachable":true,"per_second":2.0,"messages":9,"bytes":90,
             "attachments":[{"node":"fra-2","subscriptions":2},{"node":"fra-1","subscriptions":1}]},
         {"region":"sin","owner":null,"reachable":false,"per_second":0.0,"messages":0,"bytes":0,"attachments":[]}]}"#;
@@ -115,16 +119,23 @@ fn a_channel_has_its_place_and_a_row_for_each_region() {
         "shard      3",
         "namespace  live",
         "logged     no: volatile",
+        "present    2 sessions of 1 client, ! unreachable and not counted: sin",
         "",
         "REGION  OWNER                RATE  MESSAGES  BYTES  ATTACHED (SUBSCRIPTIONS)",
         "fra     fra-1               2.0/s         9   90 B  fra-1 (1), fra-2 (2)",
         "sin     ! nobody reachable  0.0/s         0    0 B  -",
         "",
+        "  REGION  PRESENT  KNOWN (UTC)",
+        "  fra           2  as of 23:59:07",
+        "! sin           5  unreachable, as of 23:59:00",
+        "",
         "! did not answer in time, and are missing above: sin-1",
     ];
-    assert_eq!(lines(&channel(&read(answer))), want);
+    assert_eq!(lines(&channel(&read(answer), NOW_US)), want);
     let logged = answer.replace("\"live\",\"log\":false", "null,\"log\":true");
-    assert!(channel(&read(&logged)).contains("namespace  the default one\nlogged     yes\n"));
+    assert!(channel(&read(&logged), NOW_US).contains("namespace  the default one\nlogged     yes\n"));
+    let silent = answer.replace("\"presence\"", "\"before\"");
+    assert!(channel(&read(&silent), NOW_US).contains("present    ! unknown: "), "a node that does not say");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Numbers as people read them, each with its unit.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use time::OffsetDateTime;
 
 /// What stands where nothing is known.
-pub(super) const NONE: &str = "-";
+pub(crate) const NONE: &str = "-";
 
 /// `1.4 MiB`
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
@@ -20,7 +22,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 }
 
 /// `88.1 ms`; below one millisecond two digits more than none: `0.21 ms`
-pub(super) fn millis(ms: f64) -> String {
+pub(crate) fn millis(ms: f64) -> String {
     match ms {
         0.0 => "0 ms".to_owned(),
         ms if ms < 1.0 => format!("{ms:.2} ms"),
@@ -29,12 +31,12 @@ pub(super) fn millis(ms: f64) -> String {
 }
 
 /// As [`millis`].
-pub(super) fn micros(us: u64) -> String {
+pub(crate) fn micros(us: u64) -> String {
     millis(us as f64 / 1_000.0)
 }
 
 /// `99.87 %` of a share from 0 to 1. Only nothing is 0 %, and only everything 100 %.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     if share <= 0.0 {
         "0 %".to_owned()
     } else if share >= 1.0 {
@@ -45,30 +47,45 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// `12.3/s`
-pub(super) fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     format!("{per_second:.1}/s")
 }
 
 /// `2 members`, `1 member`
-pub(super) fn count(count: usize, one: &str) -> String {
+pub(crate) fn count(count: usize, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
 /// `2026-01-31 23:59:07` in UTC, of microseconds since the Unix epoch.
-pub(super) fn date(us: u64) -> String {
+pub(crate) fn date(us: u64) -> String {
     let Some(at) = time_of(us) else { return NONE.to_owned() };
     let (year, month, day) = at.to_calendar_date();
     format!("{year:04}-{:02}-{day:02} {:02}:{:02}:{:02}", u8::from(month), at.hour(), at.minute(), at.second())
 }
 
 /// `23:59:07.042` in UTC, of microseconds since the Unix epoch.
-pub(super) fn clock(us: u64) -> String {
+pub(crate) fn clock(us: u64) -> String {
     let Some(at) = time_of(us) else { return NONE.to_owned() };
     format!("{:02}:{:02}:{:02}.{:03}", at.hour(), at.minute(), at.second(), at.millisecond())
 }
 
+/// `23:59:07` of today in UTC, of microseconds since the Unix epoch; of another day with its date.
+pub(crate) fn date_unless_today(us: u64, now_us: u64) -> String {
+    let (date, today) = (date(us), date(now_us));
+    match (date.split_once(' '), today.split_once(' ')) {
+        (Some((day, clock)), Some((today, _))) if day == today => clock.to_owned(),
+        _ => date,
+    }
+}
+
+/// Now, in microseconds since the Unix epoch.
+pub(crate) fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Text from outside with its control characters made visible: it must not steer a terminal.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
 }
@@ -122,6 +139,8 @@ mod tests {
         let us = 1_769_903_947_042_000;
         assert_eq!((date(us), clock(us)), ("2026-01-31 23:59:07".into(), "23:59:07.042".into()));
         assert_eq!(date(u64::MAX), NONE, "beyond the calendar");
+        assert_eq!(date_unless_today(us, us + 52_000_000), "23:59:07");
+        assert_eq!(date_unless_today(us, us + 53_000_000), "2026-01-31 23:59:07", "yesterday");
     }
 
     #[test]

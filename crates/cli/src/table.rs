@@ -1,33 +1,33 @@
 //! A table for people: columns as wide as their widest cell, two spaces apart, numbers on the right. Knows nothing of what it shows, and lets no
 //! control character through.
 
-use super::units::shown;
+use crate::units::shown;
 
 /// Rows under a head.
-pub(super) struct Table {
+pub(crate) struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
 }
 
 /// A column's head, and the side that its cells keep to.
-pub(super) enum Column {
+pub(crate) enum Column {
     Left(&'static str),
     Right(&'static str),
 }
 
 impl Table {
-    pub(super) fn new(columns: impl Into<Vec<Column>>) -> Self {
+    pub(crate) fn new(columns: impl Into<Vec<Column>>) -> Self {
         Self { columns: columns.into(), rows: Vec::new() }
     }
 
     /// One cell for each column.
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.columns.len(), "a cell for each column");
         self.rows.push(cells.iter().map(|cell| shown(cell)).collect());
     }
 
     /// The lines, each with its line break and without spaces at its end.
-    pub(super) fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let heads: Vec<String> = self.columns.iter().map(|column| column.head().to_owned()).collect();
         let lines = || std::iter::once(&heads).chain(&self.rows);
         let width = |index: usize| lines().map(|cells| cells[index].chars().count()).max().unwrap_or(0);
@@ -54,6 +54,11 @@ impl Column {
             Self::Right(_) => format!("{cell:>width$}"),
         }
     }
+}
+
+/// A name with its mark: who is not fine stands out at the left. The column's head begins with two spaces.
+pub(crate) fn marked(name: &str, is_fine: bool) -> String {
+    format!("{} {name}", if is_fine { ' ' } else { '!' })
 }
 
 #[cfg(test)]
