@@ -12,7 +12,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
+use farwire_auth::{Claims, IssuerKey, TokenId};
 use farwire_client::{Client, ConnectOptions, Context, RegionName};
+use farwire_transport::MeshFile;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -187,6 +189,27 @@ impl ProcessMesh {
     pub fn options(&self, region: &str) -> ConnectOptions {
         let context = Context::load(self.context_file()).expect("mesh.json is a context");
         ConnectOptions::from(&context).region(RegionName::parse(region).expect("a region"))
+    }
+
+    /// The same for a client with an id of its own, which may do everything.
+    ///
+    /// # Panics
+    /// When the mesh's files are not sound, or the id is none.
+    pub fn options_as(&self, region: &str, client_id: &str) -> ConnectOptions {
+        let key = std::fs::read_to_string(self.dir.path().join("issuer.key")).expect("up made it");
+        let key = IssuerKey::from_paserk(key.trim()).expect("a key");
+        let mesh = MeshFile::load(&self.dir.path().join("mesh.toml")).expect("a mesh file");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after the epoch").as_secs();
+        let claims = Claims {
+            audience: mesh.id,
+            client_id: client_id.parse().expect("a client id"),
+            token_id: TokenId(rand::random()),
+            issued_at_seconds: now,
+            not_before_seconds: None,
+            expires_at_seconds: now + 24 * 3_600,
+            grants: vec![">:publish,subscribe,presence,history,manage".parse().expect("a grant")],
+        };
+        self.options(region).token(key.mint(&claims).expect("minted").as_str())
     }
 
     /// A client that prefers a node.
