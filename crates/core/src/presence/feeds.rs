@@ -404,6 +404,10 @@ impl Presence {
             collecting.waiting.remove(from);
         }
         for (name, writer) in self.feeds.unconfirmed.remove(from).unwrap_or_default() {
+            // An owner that died took along what only it knew of itself: its stays end when it is buried.
+            if !self.is_reachable(&writer.node) {
+                continue;
+            }
             let mut events = Vec::new();
             if let Some(owned) = self.owned.get_mut(&name) {
                 owned.fetched.remove(from);
@@ -503,10 +507,12 @@ impl Presence {
 
     fn reachable_peers(&self) -> BTreeSet<NodeName> {
         let view = self.routes.view();
-        let is_reachable =
-            |name: &NodeName| view.find(name.as_str()).is_some_and(|member| self.routes.is_reachable(member));
         let others = view.members().iter().map(|member| &member.name).filter(|name| **name != self.local.writer().node);
-        others.filter(|name| is_reachable(name)).cloned().collect()
+        others.filter(|name| self.is_reachable(name)).cloned().collect()
+    }
+
+    fn is_reachable(&self, node: &NodeName) -> bool {
+        self.routes.view().find(node.as_str()).is_some_and(|member| self.routes.is_reachable(member))
     }
 }
 

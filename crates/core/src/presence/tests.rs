@@ -379,3 +379,23 @@ fn a_new_owner_whose_question_was_lost_asks_again_and_speaks_soon() {
     world.pass(SECOND);
     assert_eq!(world.heard(heir, "chat"), [join("ann", 1)]);
 }
+
+#[test]
+fn a_client_of_an_owner_that_dies_goes_on_elsewhere_without_an_event_in_other_regions() {
+    let mut world = World::new(&["fra", "iad"], 2);
+    let owner = world.owner("fra", "chat");
+    let other = (0..2).find(|n| *n != owner).unwrap();
+    let ann = id("ann", 1);
+    world.enter(owner, &ann, 1, "chat", "");
+    world.pass(SECOND);
+    let there = world.owner("iad", "chat");
+    assert_eq!(world.heard(there, "chat"), [join("ann", 1)]);
+    world.kill(owner);
+    // She notices later than the nodes, which have a new owner by then that does not know her.
+    world.pass(7 * SECOND);
+    world.enter(other, &ann, 2, "chat", "");
+    world.pass(60 * SECOND);
+    let events = world.heard(there, "chat");
+    assert!(events.iter().all(|event| matches!(event, PresenceEvent::Interval { .. })), "{events:?}");
+    assert_eq!(world.answer("iad", "chat").occupancy, 1);
+}
