@@ -85,7 +85,7 @@ impl Asked {
             return Ok(Self::Where(client.clone()));
         }
         if !args.watch {
-            return args.channels.iter().map(|text| names::channel(text)).collect::<Result<_, _>>().map(Self::Who);
+            return args.channels.iter().map(|text| channel(text)).collect::<Result<_, _>>().map(Self::Who);
         }
         let patterns = args.channels.iter().map(|text| names::pattern(text)).collect::<Result<Vec<_>, _>>()?;
         let channels = patterns.iter().filter_map(Pattern::channel).collect();
@@ -107,6 +107,14 @@ impl Asked {
             }
         }
     }
+}
+
+fn channel(text: &str) -> Result<ChannelName, Failure> {
+    names::pattern(text)?.channel().ok_or_else(|| {
+        Failure::refused(format!(
+            "{text} is a pattern: name channels to see who is there now, or watch it with --watch"
+        ))
+    })
 }
 
 /// Asks who is there, for all channels at once unless everybody is to be listed.

@@ -5,5 +5,6 @@
 mod clients;
 mod mesh;
 mod operators;
+mod presence;
 mod support;
 mod up;
