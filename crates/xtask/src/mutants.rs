@@ -59,10 +59,10 @@ const MUTANTS: &[Mutant] = &[
         caught_by: "ways::a_node_that_most_peers_lose",
     },
     Mutant {
-        name: "resume: a new session does not ask for the subscriptions",
-        file: "crates/client/src/ledger/mod.rs",
-        text: "            frames.push(subscribe_frame(held.request, held.filter.clone()));\n",
-        broken: "            held.state = State::InForce;\n            self.last_request -= 1;\n",
+        name: "resume: a new session asks for other channels",
+        file: "crates/client/src/ledger/subscriptions.rs",
+        text: "frames.push(frame(held.request, ClientBody::Subscribe(held.filter.clone())));",
+        broken: "frames.push(frame(held.request, ClientBody::Subscribe(farwire_wire::Pattern::parse(\"live.else\").unwrap().into())));",
         caught_by: "mixed",
     },
     Mutant {

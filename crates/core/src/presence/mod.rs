@@ -17,6 +17,7 @@
 
 mod answer;
 pub mod channel;
+mod collect;
 mod feeds;
 mod fetch;
 mod lives;
