@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use farwire_client::{AckLevel, Client, ErrorCode, Event, NodeName, PublishError, Status, SubscribeError};
-use farwire_wire::client::{ClientBody, GoAway, Publish, ServerBody};
+use farwire_wire::client::{ClientBody, Publish, ServerBody};
 use tokio::join;
 
-use crate::node::{Mesh, Node, Session, connected, delivery, lose, next_number, subscribed};
+use crate::node::{Mesh, Session, connected, delivery, go_away, lose, next_number, subscribed};
 
 /// The next request, which must be a publish.
 async fn publish_at(session: &mut Session) -> (u64, Publish) {
@@ -19,11 +19,6 @@ async fn publish_at(session: &mut Session) -> (u64, Publish) {
 
 async fn ack(session: &mut Session, first: u64, last: u64) {
     session.answer(last, ServerBody::PublishAck { first, level: AckLevel::Volatile }).await;
-}
-
-fn go_away(retry_after_ms: u32, alternatives: &[&Node]) -> ServerBody {
-    let alternatives = alternatives.iter().map(|node| node.entry_point()).collect();
-    ServerBody::GoAway(GoAway { retry_after_ms, jitter_ms: 0, alternatives, reason: "drain".into() })
 }
 
 async fn resumed_at(client: &Client, node: &str) {

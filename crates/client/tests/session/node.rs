@@ -14,7 +14,8 @@ use farwire_transport::endpoint::{Arrival, CLIENT_PORT_ALPN};
 use farwire_transport::tls::{ReloadingKey, client_port_server};
 use farwire_transport::{ClientPort, Connection, FrameReader, FrameWriter, Socket};
 use farwire_wire::client::{
-    ClientBody, ClientFrame, EntryPoint, Hello, ServerBody, ServerFrame, SessionLimits, Welcome, delivery_header,
+    ClientBody, ClientFrame, EntryPoint, GoAway, Hello, ServerBody, ServerFrame, SessionLimits, Welcome,
+    delivery_header,
 };
 use farwire_wire::entry::delivery_frame;
 use farwire_wire::limits::{CLIENT_FRAME_BYTES_MAX, HELLO_FRAME_BYTES_MAX};
@@ -194,6 +195,11 @@ pub(crate) async fn connected(mesh: &Mesh, node: &Node) -> (Client, Session) {
 pub(crate) async fn subscribed(client: &Client, session: &mut Session) -> (Subscription, FrameWriter) {
     let (subscription, (_, stream)) = join!(client.subscribe("live.>"), session.subscribed());
     (subscription.unwrap(), stream)
+}
+
+pub(crate) fn go_away(retry_after_ms: u32, alternatives: &[&Node]) -> ServerBody {
+    let alternatives = alternatives.iter().map(|node| node.entry_point()).collect();
+    ServerBody::GoAway(GoAway { retry_after_ms, jitter_ms: 0, alternatives, reason: "drain".into() })
 }
 
 pub(crate) async fn lose(session: Session) {

@@ -12,7 +12,7 @@ use farwire_wire::entry::delivery_frame;
 use farwire_wire::{Entry, PublisherId};
 use tokio::join;
 
-use crate::node::{Mesh, Session, connected, lose};
+use crate::node::{Mesh, Session, connected, go_away, lose};
 
 const ROOM: &str = "live.room";
 
@@ -164,6 +164,18 @@ async fn leaving_waits_for_the_node_and_a_lost_session_is_as_good() {
 }
 
 #[tokio::test]
+async fn by_the_code_of_the_close_a_node_knows_who_goes_on_elsewhere() {
+    let mesh = Mesh::new();
+    let (node, other) = (mesh.node("fra-1", "fra"), mesh.node("fra-2", "fra"));
+    let (client, mut session) = connected(&mesh, &node).await;
+    session.answer(0, go_away(0, &[&other])).await;
+    assert_eq!(session.connection.closed().await.code(), Some(ErrorCode::GoAway));
+    let session = other.welcome().await;
+    client.close().await;
+    assert_eq!(session.connection.closed().await.code(), Some(ErrorCode::Closed));
+}
+
+#[tokio::test]
 async fn a_node_that_refuses_who_comes_back_is_heard_through_the_handle() {
     let mesh = Mesh::new();
     let node = mesh.node("fra-1", "fra");
@@ -221,7 +233,7 @@ async fn a_question_is_asked_again_where_the_answer_was_lost_or_put_off() {
         session.answer(request, ServerBody::Error(ErrorCode::NotOwner.into())).await;
         let request = question_at(&mut session).await;
         session.answer(request, answer(&["ann"], true)).await;
-        lose(session).await;
+        session.finish_and_close(ErrorCode::Closed).await;
         let mut session = node.welcome().await;
         let request = question_at(&mut session).await;
         session.answer(request, answer(&["bob"], false)).await;
