@@ -127,7 +127,10 @@ async fn a_node_dies(seed: u64) -> Outcome {
     let unwanted = (told.len() != 1).then(|| format!("told: {told:?}, and not only of her coming"));
     // The other one: its machine and its node die together.
     let at = mesh.present("iad-p").node();
-    mesh.present("iad-p").enter(room).await;
+    // In several rooms, of which her node owns some and the other one the rest.
+    for room in &rooms {
+        mesh.present("iad-p").enter(room.as_str()).await;
+    }
     mesh.pass(3.0).await;
     mesh.begin(Fault::Alone("iad-p".to_owned()));
     mesh.begin(Fault::Crash(at.clone()));
@@ -136,7 +139,9 @@ async fn a_node_dies(seed: u64) -> Outcome {
     mesh.pass(5.0).await;
     mesh.end(&Fault::Crash(at));
     mesh.no_excuse();
-    mesh.history.note(Event::Absent("iad-p".into(), room.into()));
+    for room in &rooms {
+        mesh.history.note(Event::Absent("iad-p".into(), room.as_str().into()));
+    }
     mesh.settle_presence = Duration::from_secs(1);
     // The node that came back collects what it answers for.
     mesh.pass(10.0).await;
