@@ -79,13 +79,6 @@ const MUTANTS: &[Mutant] = &[
         broken: "connects: hello.connects.min(1),",
         caught_by: "presence::who_moved_and_left",
     },
-    Mutant {
-        name: "dedup: nodes and clients take every message as new",
-        file: "crates/core/src/recent.rs",
-        text: "Some(last) if last.count >= count => false,",
-        broken: "Some(last) if last.count >= count && count == 0 => false,",
-        caught_by: "mixed",
-    },
 ];
 
 /// Runs every mutant whose name contains `wanted`, and fails if one was not caught.
