@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use farwire_client::{Client, ConnectOptions, Event, Message, NodeName, PendingAck, Status, Subscription};
-use farwire_node::Node;
+use farwire_client::{Client, Event, Message, NodeName, PendingAck, Status, Subscription};
 use farwire_tests::mesh::TestMesh;
 use farwire_tests::wait::within_patience;
-use farwire_tests::{http, wait};
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+
+use crate::mortal::{Mortal, until_all_in_the_ring};
 
 /// Enough channels for both nodes to own some.
 const CHANNELS: u64 = 16;
@@ -18,42 +17,6 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(2);
 const GOES_ON_WITHIN: Duration = Duration::from_secs(8);
 /// How many messages are to be seen before the node dies, and after.
 const SEEN: usize = 500;
-
-/// A node on threads of its own, so that it can die: nothing of it is ever heard again.
-struct Mortal {
-    node: Node,
-    runtime: Runtime,
-}
-
-impl Mortal {
-    async fn start(mesh: &TestMesh, name: &str, seed: &Node) -> Self {
-        let config = mesh.config(&NodeName::parse(name).unwrap(), Some(&seed.addresses().peer.to_string()), "");
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let node = runtime.spawn(Node::start(config)).await.unwrap().unwrap();
-        Self { node, runtime }
-    }
-
-    fn options(&self, mesh: &TestMesh, who: &str) -> ConnectOptions {
-        let token = mesh.token(who, &["live.>:publish,subscribe"]);
-        ConnectOptions::new([self.node.addresses().client.as_str()]).ca_file(mesh.client_ca()).token(token)
-    }
-
-    fn die(self) {
-        self.runtime.shutdown_background();
-    }
-}
-
-async fn both_in_the_ring(nodes: [&Node; 2]) {
-    for node in nodes {
-        wait::until("both nodes are in the ring", async || {
-            let mesh = http::get_json(node.addresses().admin, "/v1/mesh").await;
-            let members = mesh["members"].as_array()?;
-            let settled = members.iter().filter(|m| m["in_ring"] == true && m["reachable"] == true).count();
-            (settled == 2).then_some(())
-        })
-        .await;
-    }
-}
 
 /// Publishes to one channel after the other until it is told to stop.
 async fn publish(client: Client, stop: watch::Receiver<bool>) -> Vec<PendingAck> {
@@ -91,9 +54,10 @@ async fn clients_of_a_node_that_dies_go_on_through_the_other_within_eight_second
     let mut mesh = TestMesh::prepare(&[("fra", 2)]);
     mesh.start_node(&NodeName::parse("fra-1").unwrap()).await;
     let mortal = Mortal::start(&mesh, "fra-2", mesh.node("fra-1")).await;
-    both_in_the_ring([mesh.node("fra-1"), &mortal.node]).await;
-    let publisher = Client::connect(mortal.options(&mesh, "publisher")).await.unwrap();
-    let subscriber = Client::connect(mortal.options(&mesh, "subscriber")).await.unwrap();
+    until_all_in_the_ring(&[mesh.node("fra-1"), &mortal.node]).await;
+    let token = |who| mesh.token(who, &["live.>:publish,subscribe"]);
+    let publisher = Client::connect(mortal.options(&mesh, token("publisher"))).await.unwrap();
+    let subscriber = Client::connect(mortal.options(&mesh, token("subscriber"))).await.unwrap();
     let mut moving = subscriber.subscribe("live.c.*").await.unwrap();
     let mut staying = mesh.client("fra-1").await.subscribe("live.c.*").await.unwrap();
     let mut status = subscriber.status();

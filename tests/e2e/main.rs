@@ -10,6 +10,7 @@ mod going_away;
 mod in_flight;
 mod leaving;
 mod limits;
+mod mortal;
 mod moving;
 mod presence;
 mod python;

@@ -10,6 +10,8 @@ use farwire_tests::mesh::TestMesh;
 use farwire_tests::wait;
 use farwire_tests::wait::within_patience;
 
+use crate::mortal::{Mortal, until_all_in_the_ring};
+
 const CHANNEL: &str = "chat.lobby";
 
 async fn client(mesh: &TestMesh, node: &str, who: &str) -> Client {
@@ -24,18 +26,25 @@ async fn enter(client: &Client, state: &str) -> Presence {
 /// The next single event, as its kind and client; sums are passed over. The occupancy that it tells may lack what a new owner
 /// has yet to hear: what is asked for has all.
 async fn next(watch: &mut PresenceWatch) -> (&'static str, String) {
+    let (channel, event) = next_on(watch).await;
+    assert_eq!(channel, CHANNEL);
+    event
+}
+
+/// As [`next`], with the channel.
+async fn next_on(watch: &mut PresenceWatch) -> (String, (&'static str, String)) {
     within_patience("an event of presence", async {
         loop {
             let update = watch.next().await.expect("the watch goes on");
             let PresenceUpdate::Event { channel, event, .. } = update else { panic!("dropped: {update:?}") };
-            assert_eq!(channel.as_str(), CHANNEL);
-            match event {
-                PresenceEvent::Join { client, .. } => return ("join", client.to_string()),
-                PresenceEvent::Leave { client, .. } => return ("leave", client.to_string()),
-                PresenceEvent::Timeout { client, .. } => return ("timeout", client.to_string()),
-                PresenceEvent::State { client, .. } => return ("state", client.to_string()),
-                PresenceEvent::Interval { .. } => {}
-            }
+            let told = match event {
+                PresenceEvent::Join { client, .. } => ("join", client.to_string()),
+                PresenceEvent::Leave { client, .. } => ("leave", client.to_string()),
+                PresenceEvent::Timeout { client, .. } => ("timeout", client.to_string()),
+                PresenceEvent::State { client, .. } => ("state", client.to_string()),
+                PresenceEvent::Interval { .. } => continue,
+            };
+            return (channel.to_string(), told);
         }
     })
     .await
@@ -166,6 +175,48 @@ async fn who_goes_on_at_another_node_was_never_away() {
     assert_eq!(next(&mut watch).await, event("state", "ann"));
     here.leave().await.unwrap();
     assert_eq!(next(&mut watch).await, event("leave", "ann"));
+}
+
+/// In several rooms, so that the node that dies owns some of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_loses_its_node_without_a_word_goes_on_at_another_and_was_never_away() {
+    let mut mesh = TestMesh::prepare(&[("fra", 2), ("iad", 1)]);
+    for name in ["fra-1", "iad-1"] {
+        mesh.start_node(&name.parse().unwrap()).await;
+    }
+    let mortal = Mortal::start(&mesh, "fra-2", mesh.node("fra-1")).await;
+    until_all_in_the_ring(&[mesh.node("fra-1"), mesh.node("iad-1"), &mortal.node]).await;
+    let eve = client(&mesh, "iad-1", "eve").await;
+    let mut watch = eve.watch_presence("chat.*").await.unwrap();
+    let ann = Client::connect(mortal.options(&mesh, mesh.token("ann", &["chat.>:presence"]))).await.unwrap();
+    let rooms: Vec<String> = (0..8).map(|room| format!("chat.{room}")).collect();
+    let mut here = Vec::new();
+    for room in &rooms {
+        here.push(ann.enter(room, PresenceState::default()).await.unwrap());
+    }
+    let mut heard = async |told: &'static str| {
+        let mut on = BTreeMap::new();
+        while on.len() < rooms.len() {
+            let (channel, event) = next_on(&mut watch).await;
+            assert!(on.insert(channel.clone(), event).is_none(), "{channel} was told of twice");
+        }
+        assert!(on.values().all(|said| *said == event(told, "ann")), "{on:?}");
+    };
+    heard("join").await;
+
+    mortal.die();
+    wait::until("ann is at the other node in every room", async || {
+        let found = eve.locate("ann").await.unwrap().places;
+        (found.len() == rooms.len() && found.iter().all(|place| place.node.as_str() == "fra-1")).then_some(())
+    })
+    .await;
+    // Nothing was told of it: the next word in each room is what she says next.
+    for here in &here {
+        here.update("2".parse().unwrap()).await.unwrap();
+    }
+    heard("state").await;
+    drop(here);
+    heard("leave").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
