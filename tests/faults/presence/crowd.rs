@@ -112,7 +112,7 @@ impl Crowd {
                 let is_inside = node.starts_with(region);
                 let says = |part: &farwire_client::RegionPresence| {
                     let should_reach = (part.region.as_str() == region) == is_inside;
-                    let is_dated = part.reachable || part.as_of_us.is_none_or(|as_of| as_of <= before_us);
+                    let is_dated = part.reachable || part.as_of_us.is_some_and(|as_of| as_of <= before_us);
                     part.reachable == should_reach && is_dated
                 };
                 let part = answers.iter().flat_map(|answer| &answer.regions).find(|part| !says(part))?;

@@ -88,8 +88,8 @@ impl Presence {
         let reachable = self.lives.is_in_sight(region);
         let counted = channel.occupancy_by_region().get(region).copied().unwrap_or(0);
         let owned = self.owned.get(name);
-        let fetched = |node: &NodeName| owned.and_then(|owned| owned.fetched.get(node).copied());
-        let heard = |node: &NodeName| self.feeds.heard(node).max(fetched(node));
+        let fetched = owned.and_then(|owned| owned.known.get(region).copied());
+        let heard = |node: &NodeName| self.feeds.heard(node).max(fetched);
         let as_of = if *region == self.region {
             let is_known = owned.is_none_or(|owned| !owned.is_silent());
             is_known.then_some(now)

@@ -166,11 +166,15 @@ impl Channel {
         self.clients_visible
     }
 
-    /// How many sessions the copies of hidden writers of a region list.
+    /// How many sessions the copies of hidden writers of a region list, without those that go on elsewhere.
     #[must_use]
     pub fn hidden_occupancy(&self, region: &RegionName) -> u64 {
         let hidden = self.parts.values().filter(|part| part.hidden && part.region == *region);
-        hidden.map(|part| part.joins.saturating_sub(part.leaves)).sum()
+        let goes_on = |id: &PresenceId, occupant: &Occupant| {
+            let known = self.clients.get(&id.client).and_then(|client| client.stays.get(&id.instance));
+            known.is_some_and(|known| occupant.moves < known.moves)
+        };
+        hidden.map(|part| part.occupants.iter().filter(|(id, occupant)| !goes_on(id, occupant)).count() as u64).sum()
     }
 
     /// The clients that are there, by id.

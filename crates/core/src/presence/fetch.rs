@@ -71,9 +71,11 @@ impl Presence {
     }
 
     pub(super) fn take_fetched(&mut self, now: Duration, from: &NodeName, channels: &[ChannelName]) {
+        let Some(region) = self.lives.region_of(from).cloned() else { return };
         for name in channels {
             if let Some(owned) = self.owned.get_mut(name) {
                 owned.fetched.insert(from.clone(), now);
+                owned.known.insert(region.clone(), now);
             }
         }
     }

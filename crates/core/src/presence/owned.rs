@@ -24,6 +24,8 @@ pub(super) struct Owned {
     pub(super) asked_until: Option<Duration>,
     /// When the owners in other regions last told all their parts because they were asked.
     pub(super) fetched: BTreeMap<NodeName, Duration>,
+    /// When each other region's parts were last known to be all, because they were fetched.
+    pub(super) known: BTreeMap<RegionName, Duration>,
     silent: bool,
     /// What happened while the owner was silent, and is to be told afterwards.
     held: Vec<Event>,
@@ -49,6 +51,7 @@ impl Owned {
             leases: BTreeMap::new(),
             asked_until: None,
             fetched: BTreeMap::new(),
+            known: BTreeMap::new(),
             silent,
             held: Vec::new(),
             interval: None,

@@ -399,3 +399,25 @@ fn a_client_of_an_owner_that_dies_goes_on_elsewhere_without_an_event_in_other_re
     assert!(events.iter().all(|event| matches!(event, PresenceEvent::Interval { .. })), "{events:?}");
     assert_eq!(world.answer("iad", "chat").occupancy, 1);
 }
+
+#[test]
+fn a_region_that_is_lost_right_after_a_question_is_dated_and_lists_nobody_who_goes_on_elsewhere() {
+    let mut world = World::new(&["fra", "iad"], 1);
+    world.watch(&[]);
+    let (ann, bob) = (id("ann", 1), id("bob", 1));
+    world.enter(1, &ann, 1, "chat", "");
+    world.enter(1, &bob, 1, "chat", "");
+    world.pass(SECOND);
+    world.ask("fra", "chat");
+    world.pass(SECOND);
+    let asked_at = world.now;
+    world.kill(1);
+    world.pass(5 * SECOND);
+    world.enter(0, &ann, 2, "chat", "");
+    world.pass(20 * SECOND);
+    world.ask("fra", "chat");
+    let answer = world.answer("fra", "chat");
+    let iad = &answer.regions["iad"];
+    assert!(!iad.reachable && iad.as_of.is_some_and(|at| at <= asked_at), "{answer:?}");
+    assert_eq!((answer.occupancy, iad.occupancy), (1, 1), "ann is here, bob was last seen there");
+}
