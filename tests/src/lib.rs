@@ -10,5 +10,6 @@ pub mod fuzz;
 pub mod http;
 pub mod mesh;
 pub mod peer;
+pub mod process;
 pub mod up;
 pub mod wait;

@@ -1,8 +1,8 @@
 //! What a process takes from the system: memory and file handles, as Linux tells them.
 
 use std::fmt;
-use std::path::PathBuf;
 
+use farwire_tests::process::resident_kib;
 use farwire_tests::up::ProcessMesh;
 
 /// What one process takes.
@@ -23,11 +23,8 @@ pub(crate) fn of_mesh(mesh: &ProcessMesh) -> Vec<(String, Footprint)> {
 
 impl Footprint {
     fn of(pid: u32) -> Self {
-        let place = PathBuf::from(format!("/proc/{pid}"));
-        let status = std::fs::read_to_string(place.join("status")).expect("the process runs, and this is Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-        let kib = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        Self { kib, files: std::fs::read_dir(place.join("fd")).expect("our own process").count() }
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("our own process").count();
+        Self { kib: resident_kib(pid), files }
     }
 
     /// Why this is more than `before`, if it is.
