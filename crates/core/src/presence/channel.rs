@@ -72,13 +72,16 @@ struct Part {
 
 #[derive(Debug, Default)]
 struct Client {
-    /// Of each stay, for as long as any copy lists it, the most moves seen: what a stale copy says then does not count.
-    stays: BTreeMap<Instance, Known>,
+    /// By instance. A client has one session, mostly, and there are many clients: no map each.
+    stays: Vec<Known>,
     standing: Standing,
 }
 
+/// What is known of a stay for as long as any copy lists it.
 #[derive(Debug, Clone, Copy)]
 struct Known {
+    instance: Instance,
+    /// The most seen: what a stale copy says then does not count.
     moves: u32,
     /// When it began, over all moves.
     since_us: u64,
@@ -88,7 +91,7 @@ struct Known {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Standing {
     /// Sessions that count, by region.
-    sessions: BTreeMap<RegionName, u64>,
+    sessions: Box<[(RegionName, u64)]>,
     /// Whether subscribers were told that it is there.
     announced: bool,
     state: PresenceState,
@@ -108,14 +111,13 @@ impl Channel {
         let touched: BTreeSet<&ClientId> =
             exits.keys().map(|id| &id.client).chain(change.present.iter().map(|(id, _)| &id.client)).collect();
         for (id, occupant) in &change.present {
-            let said = Known { moves: occupant.moves, since_us: occupant.since_us };
-            let known = self.clients.entry(id.client.clone()).or_default().stays.entry(id.instance).or_insert(said);
-            known.moves = known.moves.max(said.moves);
-            known.since_us = known.since_us.min(said.since_us);
+            let said = Known { instance: id.instance, moves: occupant.moves, since_us: occupant.since_us };
+            self.clients.entry(id.client.clone()).or_default().learn(said);
         }
+        let timed_out = exits.iter().filter(|(_, exit)| **exit == Exit::Timeout);
+        let timed_out: BTreeSet<&ClientId> = timed_out.map(|(id, _)| &id.client).collect();
         for client in touched {
-            let timed_out = exits.iter().any(|(id, exit)| id.client == *client && *exit == Exit::Timeout);
-            self.settle(client, timed_out, events);
+            self.settle(client, timed_out.contains(client), events);
         }
         Merged::Applied
     }
@@ -171,7 +173,7 @@ impl Channel {
     pub fn hidden_occupancy(&self, region: &RegionName) -> u64 {
         let hidden = self.parts.values().filter(|part| part.hidden && part.region == *region);
         let goes_on = |id: &PresenceId, occupant: &Occupant| {
-            let known = self.clients.get(&id.client).and_then(|client| client.stays.get(&id.instance));
+            let known = self.clients.get(&id.client).and_then(|client| client.known(id.instance));
             known.is_some_and(|known| occupant.moves < known.moves)
         };
         hidden.map(|part| part.occupants.iter().filter(|(id, occupant)| !goes_on(id, occupant)).count() as u64).sum()
@@ -204,7 +206,7 @@ impl Channel {
     pub fn superseded<'a>(&'a self, ids: impl Iterator<Item = &'a PresenceId>) -> Vec<(Writer, PresenceId, u32)> {
         let mut found = Vec::new();
         for id in ids {
-            let Some(most) = self.clients.get(&id.client).and_then(|client| client.stays.get(&id.instance)) else {
+            let Some(most) = self.clients.get(&id.client).and_then(|client| client.known(id.instance)) else {
                 continue;
             };
             let stale = |part: &Part| part.occupants.get(id).is_some_and(|occupant| occupant.moves < most.moves);
@@ -249,7 +251,7 @@ impl Channel {
     fn settle(&mut self, name: &ClientId, timed_out: bool, events: &mut Vec<Event>) {
         let listed: BTreeSet<Instance> = self.instances_of(name);
         let Some(client) = self.clients.get_mut(name) else { return };
-        client.stays.retain(|instance, _| listed.contains(instance));
+        client.stays.retain(|known| listed.contains(&known.instance));
         let before = std::mem::take(&mut client.standing);
         let after = self.standing(name, &before);
         self.count(&before, &after);
@@ -281,21 +283,21 @@ impl Channel {
             sessions.insert(instance, &part.region);
             newest = newest.max(Some((occupant.stamp, writer, &occupant.state)));
         }
-        let mut by_region: BTreeMap<RegionName, u64> = BTreeMap::new();
-        sessions.into_values().for_each(|region| *by_region.entry(region.clone()).or_default() += 1);
+        let mut by_region: BTreeMap<&RegionName, u64> = BTreeMap::new();
+        sessions.into_values().for_each(|region| *by_region.entry(region).or_default() += 1);
         Standing {
             // Who is only listed by hidden writers stays announced: it may be resuming elsewhere.
             announced: newest.is_some() || before.announced && listed,
             state: newest.map_or_else(|| before.state.clone(), |(_, _, state)| state.clone()),
-            sessions: by_region,
+            sessions: by_region.into_iter().map(|(region, sessions)| (region.clone(), sessions)).collect(),
         }
     }
 
     fn count(&mut self, before: &Standing, after: &Standing) {
-        for (region, sessions) in &after.sessions {
+        for (region, sessions) in after.sessions.iter() {
             *self.occupancy.entry(region.clone()).or_default() += sessions;
         }
-        for (region, sessions) in &before.sessions {
+        for (region, sessions) in before.sessions.iter() {
             if let Some(sum) = self.occupancy.get_mut(region) {
                 *sum = sum.saturating_sub(*sessions);
             }
@@ -308,11 +310,11 @@ impl Channel {
     /// The stays of a client that are not superseded; of two writers with equally many moves, both.
     fn stays_of(&self, name: &ClientId) -> impl Iterator<Item = Stay<'_>> {
         let known = self.clients.get(name).into_iter().flat_map(|client| &client.stays);
-        known.flat_map(move |(instance, known)| {
-            let id = PresenceId { client: name.clone(), instance: *instance };
+        known.flat_map(move |known| {
+            let id = PresenceId { client: name.clone(), instance: known.instance };
             self.parts.iter().filter_map(move |(writer, part)| {
                 let occupant = part.occupants.get(&id).filter(|occupant| occupant.moves == known.moves)?;
-                Some(Stay { instance: *instance, since_us: known.since_us, writer, part, occupant })
+                Some(Stay { instance: known.instance, since_us: known.since_us, writer, part, occupant })
             })
         })
     }
@@ -324,7 +326,28 @@ impl Channel {
             let id = PresenceId { client: name.clone(), instance: *instance };
             self.parts.values().any(|part| part.occupants.contains_key(&id))
         };
-        client.stays.keys().copied().filter(|instance| listed(instance)).collect()
+        client.stays.iter().map(|known| known.instance).filter(|instance| listed(instance)).collect()
+    }
+}
+
+impl Client {
+    /// A copy says this of a stay.
+    fn learn(&mut self, said: Known) {
+        match self.stays.binary_search_by_key(&said.instance, |known| known.instance) {
+            Ok(at) => {
+                let known = &mut self.stays[at];
+                known.moves = known.moves.max(said.moves);
+                known.since_us = known.since_us.min(said.since_us);
+            }
+            // Room for one: `insert` would make room for four.
+            Err(_) if self.stays.is_empty() => self.stays = vec![said],
+            Err(at) => self.stays.insert(at, said),
+        }
+    }
+
+    fn known(&self, instance: Instance) -> Option<&Known> {
+        let at = self.stays.binary_search_by_key(&instance, |known| known.instance).ok()?;
+        Some(&self.stays[at])
     }
 }
 

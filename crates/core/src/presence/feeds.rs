@@ -43,9 +43,9 @@ impl Feeds {
         self.told.insert(channel.clone(), owner);
     }
 
-    /// Forgets whom it told of channels that none of its sessions is on any more.
-    pub(super) fn retain_told(&mut self, keep: impl Fn(&ChannelName) -> bool) {
-        self.told.retain(|channel, _| keep(channel));
+    /// None of this node's sessions is on the channel any more.
+    pub(super) fn forget_told(&mut self, channel: &ChannelName) {
+        self.told.remove(channel);
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
@@ -170,7 +170,7 @@ impl Presence {
         let is_trusted =
             |node: &NodeName, slot| owns_in_its_region(&before, node, slot) && owns_in_its_region(&after, node, slot);
         self.fetch_anew(now, mesh, is_trusted, effects);
-        self.flush_soon(now);
+        self.feed_soon(now);
     }
 
     /// Whether this node owns a slot in its region by these routes.

@@ -5,7 +5,8 @@
 //! comes back at once was never away. Sends nothing and reads no clock; [`Presence`](super::Presence) calls it.
 //!
 //! Invariants: joins − leaves equals the number of stays listed; ops grow within a life; the first change of a channel
-//! after nobody was there is whole, so a copy of an older stretch cannot survive it.
+//! after nobody was there is whole, so a copy of an older stretch cannot survive it. What one session does costs the same
+//! however many others there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct Local {
     op: u64,
     stamp: Stamp,
     sessions: BTreeMap<PresenceId, Session>,
+    /// The sessions with an end, in its order.
+    ending: BTreeSet<(Duration, PresenceId)>,
     channels: BTreeMap<ChannelName, LocalPart>,
     dirty: BTreeSet<ChannelName>,
     /// Over all channels.
@@ -60,6 +63,7 @@ impl Local {
             op: 0,
             stamp: Stamp::default(),
             sessions: BTreeMap::new(),
+            ending: BTreeSet::new(),
             channels: BTreeMap::new(),
             dirty: BTreeSet::new(),
             stays: 0,
@@ -81,7 +85,9 @@ impl Local {
             return;
         }
         session.moves = moves;
-        session.ends_at = None;
+        if let Some(at) = session.ends_at.take() {
+            self.ending.remove(&(at, id.clone()));
+        }
         session.channels.insert(channel.clone());
         self.stamp = Stamp(wall_us.max(self.stamp.0 + 1));
         self.op += 1;
@@ -110,7 +116,11 @@ impl Local {
         if in_order {
             self.exit_all(id, Exit::Left);
         } else {
-            session.ends_at = Some(now + GRACE);
+            let ends_at = now + GRACE;
+            if let Some(before) = session.ends_at.replace(ends_at) {
+                self.ending.remove(&(before, id.clone()));
+            }
+            self.ending.insert((ends_at, id.clone()));
         }
     }
 
@@ -128,16 +138,17 @@ impl Local {
 
     /// Ends the stays of sessions that did not come back by `now`.
     pub fn expire(&mut self, now: Duration) {
-        let due = |session: &Session| session.ends_at.is_some_and(|at| at <= now);
-        let ended: Vec<PresenceId> =
-            self.sessions.iter().filter(|(_, session)| due(session)).map(|(id, _)| id.clone()).collect();
-        ended.iter().for_each(|id| self.exit_all(id, Exit::Timeout));
+        while self.ending.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, id)) = self.ending.pop_first() {
+                self.exit_all(&id, Exit::Timeout);
+            }
+        }
     }
 
     /// When [`expire`](Self::expire) has something to do next.
     #[must_use]
     pub fn expires_at(&self) -> Option<Duration> {
-        self.sessions.values().filter_map(|session| session.ends_at).min()
+        self.ending.first().map(|(at, _)| *at)
     }
 
     /// Whether [`flush`](Self::flush) has something to tell.
@@ -150,7 +161,11 @@ impl Local {
     pub fn flush(&mut self) -> Vec<PartChange> {
         let dirty = std::mem::take(&mut self.dirty);
         let changes = dirty.iter().filter_map(|channel| self.change(channel)).collect();
-        self.channels.retain(|_, part| !part.occupants.is_empty());
+        for channel in dirty {
+            if self.channels.get(&channel).is_some_and(|part| part.occupants.is_empty()) {
+                self.channels.remove(&channel);
+            }
+        }
         changes
     }
 
@@ -223,6 +238,9 @@ impl Local {
         if let Some(session) = self.sessions.get_mut(id) {
             session.channels.remove(channel);
             if session.channels.is_empty() {
+                if let Some(at) = session.ends_at {
+                    self.ending.remove(&(at, id.clone()));
+                }
                 self.sessions.remove(id);
             }
         }

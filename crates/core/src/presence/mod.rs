@@ -185,6 +185,8 @@ pub struct Presence {
     summing: BTreeSet<ChannelName>,
     /// When the next flush is due; it is not while there is nothing to tell.
     flush_at: Option<Duration>,
+    /// With the next flush it is looked who wants each channel: that has changed.
+    feed_due: bool,
     digest_at: Duration,
     next_life: u64,
 }
@@ -202,6 +204,7 @@ impl Presence {
             owned: BTreeMap::new(),
             summing: BTreeSet::new(),
             flush_at: None,
+            feed_due: false,
             digest_at: DIGEST_EVERY,
             next_life: seed,
         }
@@ -219,7 +222,7 @@ impl Presence {
             Input::Frame { from, frame, wall_us } => self.take_frame(now, mesh, &from, frame, wall_us, effects),
             Input::Routes(routes) => self.take_routes(now, mesh, routes, effects),
             Input::Members(members) => self.take_members(now, mesh, &members, effects),
-            Input::WantsChanged => self.flush_soon(now),
+            Input::WantsChanged => self.feed_soon(now),
             Input::Asked(channels) => self.take_asked(now, mesh, channels, effects),
             Input::Tick => {}
         }
@@ -244,7 +247,9 @@ impl Presence {
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = None;
             self.flush(now, mesh, effects);
-            self.feed_all(now, mesh, effects);
+            if std::mem::take(&mut self.feed_due) {
+                self.feed_all(now, mesh, effects);
+            }
         }
         self.collect_on(now, effects);
         if self.feeds.collecting_is_over(now) {
@@ -271,14 +276,24 @@ impl Presence {
         self.flush_at.get_or_insert(now + FLUSH_EVERY);
     }
 
+    /// Others than before may want channels, or own them.
+    fn feed_soon(&mut self, now: Duration) {
+        self.feed_due = true;
+        self.flush_soon(now);
+    }
+
     /// Tells the owners in this region what happened here.
     fn flush(&mut self, now: Duration, mesh: &impl Mesh, effects: &mut Vec<Effect>) {
         for change in self.local.flush() {
-            let Some(owner) = self.owner_here(mesh.slot(&change.channel)) else { continue };
-            self.feeds.told(&change.channel, owner.clone());
+            let owner = self.owner_here(mesh.slot(&change.channel));
+            if !self.local.is_on(&change.channel) {
+                self.feeds.forget_told(&change.channel);
+            } else if let Some(owner) = &owner {
+                self.feeds.told(&change.channel, owner.clone());
+            }
+            let Some(owner) = owner else { continue };
             self.tell_owner(now, mesh, owner, change, false, effects);
         }
-        self.feeds.retain_told(|channel| self.local.is_on(channel));
     }
 
     fn tell_owner(
