@@ -127,19 +127,19 @@ impl Run {
         }
     }
 
-    /// The memory of each node once it grows no more: connections go on to find their paths' limits for a while.
+    /// The memory of each node once it has not grown for a while: a session takes some more half a minute after it began,
+    /// whatever it does.
     async fn settled_memory(&self) -> Vec<u64> {
-        let mut before = meters::memory_kib(&self.hall);
-        for _ in 0..SETTLINGS_MAX {
-            tokio::time::sleep(SETTLING).await;
+        let (begun, mut looks) = (Instant::now(), tokio::time::interval(LOOK_EVERY));
+        let (mut settled, mut since) = (meters::memory_kib(&self.hall), Instant::now());
+        while since.elapsed() < STEADY_FOR && begun.elapsed() < STEADY_WITHIN {
+            looks.tick().await;
             let now = meters::memory_kib(&self.hall);
-            let grows = now.iter().zip(&before).any(|(now, before)| *now > before + GROWTH_KIB);
-            if !grows {
-                return now;
+            if now.iter().zip(&settled).any(|(now, settled)| *now > settled + GROWTH_KIB) {
+                (settled, since) = (now, Instant::now());
             }
-            before = now;
         }
-        before
+        meters::memory_kib(&self.hall)
     }
 
     /// First nobody moves, then many do, each for as long.
@@ -263,10 +263,9 @@ fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
 
-/// Two digests.
-const SETTLING: Duration = Duration::from_secs(10);
-const SETTLINGS_MAX: u32 = 12;
-/// A tenth of what a promise is about, and of the same order as what a page of the allocator takes.
+const STEADY_FOR: Duration = Duration::from_secs(40);
+const STEADY_WITHIN: Duration = Duration::from_secs(180);
+/// A twentieth of what is promised, and no more than the allocator takes at a time.
 const GROWTH_KIB: u64 = 1_024;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(60);
