@@ -111,7 +111,7 @@ pub enum Input {
     Routes(Arc<Routes>),
     /// All members, with their regions, and whether they are out of reach: down, and no live link to them.
     Members(Vec<MemberReach>),
-    /// Another region, or this one, wants other channels than before: ask [`Mesh::wanting`] anew.
+    /// Another region wants other channels than before: ask [`Mesh::wanting`] anew.
     WantsChanged,
     /// Somebody asks for channels that this node owns: see [`Presence::is_current`].
     Asked(Vec<ChannelName>),

@@ -20,6 +20,9 @@ use crate::watchdog::Pulse;
 const ANSWER_PATIENCE: Duration = Duration::from_millis(1_200);
 /// Questions that wait at a time; further ones are refused.
 const ASKED_MAX: usize = 256;
+/// Channels that a node answers for at a time with new ones asked for: whoever asks for any names there are must not fill
+/// its memory.
+const ASKED_CHANNELS_MAX: usize = 100_000;
 /// When to ask again who is refused.
 const RETRY_MS: u32 = 250;
 
@@ -82,7 +85,6 @@ impl Keeping {
         let shared = self.shared.clone();
         let mut topology = shared.topology.changes();
         let mut peers_wishes = shared.peers.presence_wishes();
-        let mut own_wishes = shared.fanout.wishes();
         let mut beats = Pulse::ticks();
         self.take_topology();
         loop {
@@ -90,16 +92,16 @@ impl Keeping {
             let deadline = shared.local.clock.instant(self.next_deadline());
             tokio::select! {
                 biased;
-                command = self.queued.0.recv() => match command {
-                    Some(command) => self.take(command),
-                    None => return,
-                },
+                // Rare, and what commands mean depends on them.
                 changed = topology.changed() => match changed {
                     Ok(()) => self.take_topology(),
                     Err(_) => return,
                 },
                 _ = peers_wishes.changed() => self.handle(Input::WantsChanged),
-                _ = own_wishes.changed() => self.handle(Input::WantsChanged),
+                command = self.queued.0.recv() => match command {
+                    Some(command) => self.take(command),
+                    None => return,
+                },
                 () = tokio::time::sleep_until(deadline) => self.handle(Input::Tick),
                 _ = beats.tick() => continue,
             }
@@ -171,7 +173,8 @@ impl Keeping {
     }
 
     fn ask(&mut self, channels: Vec<ChannelName>, occupants: bool, reply: oneshot::Sender<Answered>) {
-        let refused = if self.asked.len() >= ASKED_MAX {
+        let kept = self.presence.counts().channels_owned;
+        let refused = if self.asked.len() >= ASKED_MAX || kept + channels.len() > ASKED_CHANNELS_MAX {
             Some(WireError::new(ErrorCode::Overloaded, "the node has too many questions of presence: ask again"))
         } else if channels.iter().any(|channel| !self.presence.owns_channel(&Surroundings(&self.shared), channel)) {
             let message = "the node does not answer for the channel in its region: views differ, ask again";
