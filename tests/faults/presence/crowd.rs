@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use farwire_client::{ChannelPresence, Client, NodeName, Presence, PresenceState};
+use farwire_client::{ChannelPresence, Client, ConnectOptions, NodeName, Presence, PresenceState};
 use farwire_tests::up::ProcessMesh;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::REGIONS;
-
 const CHANNELS: [&str; 4] = ["live.room.0", "live.room.1", "live.room.2", "live.room.3"];
 const POLL_EVERY: Duration = Duration::from_millis(100);
+/// Nodes agree when they go on to say the same for so long.
+const STEADY: Duration = Duration::from_secs(1);
 /// An answer that takes longer is none.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -32,19 +32,21 @@ pub(crate) struct Crowd {
 
 struct Member {
     id: String,
+    /// The node that it belongs to, and is at before each fault.
+    home: String,
     client: Client,
     held: BTreeMap<&'static str, Presence>,
 }
 
 impl Crowd {
-    /// Clients in every region, each on some of the channels.
-    pub(crate) async fn gather(mesh: ProcessMesh, per_region: usize) -> Self {
+    /// Clients at every node, each on some of the channels.
+    pub(crate) async fn gather(mesh: ProcessMesh, per_node: usize) -> Self {
         let mut members = Vec::new();
-        for region in REGIONS {
-            for n in 0..per_region {
-                let id = format!("{region}-c{n}");
-                let client = Client::connect(mesh.options_as(region, &id)).await.expect("connected");
-                let mut member = Member { id, client, held: BTreeMap::new() };
+        for node in mesh.nodes() {
+            for n in 0..per_node {
+                let (id, home) = (format!("{}-c{n}", node.name), node.name.clone());
+                let client = Client::connect(at_node(&mesh, &home, &id)).await.expect("connected");
+                let mut member = Member { id, home, client, held: BTreeMap::new() };
                 for channel in CHANNELS.into_iter().take(1 + n % CHANNELS.len()) {
                     member.enter(channel).await;
                 }
@@ -52,6 +54,15 @@ impl Crowd {
             }
         }
         Self { mesh, down: None, members, observers: BTreeMap::new() }
+    }
+
+    /// Those who are not at their own node leave, and enter anew from there: else the nodes that are killed later would be empty.
+    pub(crate) async fn go_home(&mut self) {
+        for member in &mut self.members {
+            if member.client.node().as_str() != member.home {
+                member.go_home(&self.mesh).await;
+            }
+        }
     }
 
     /// Some clients enter a channel or leave it.
@@ -67,7 +78,8 @@ impl Crowd {
         }
     }
 
-    /// How long after `since` every node that is up lists exactly who is there; `None` when that takes more than `patience`.
+    /// How long after `since` every node that is up has told exactly who is there, and goes on to tell it; `None` when that takes more
+    /// than `patience`.
     pub(crate) async fn agreed_since(&mut self, since: Instant, patience: Duration) -> Option<Duration> {
         let truth = self.truth();
         self.agreed_on(&truth, since, patience).await
@@ -81,10 +93,13 @@ impl Crowd {
     }
 
     async fn agreed_on(&mut self, truth: &Listed, since: Instant, patience: Duration) -> Option<Duration> {
-        while since.elapsed() < patience {
-            let asked_at = since.elapsed();
-            if self.disagreements(truth).await.is_empty() {
-                return Some(asked_at);
+        let mut first = None;
+        while first.is_some() || since.elapsed() < patience {
+            let is_right = self.disagreements(truth).await.is_empty();
+            let told_at = since.elapsed();
+            first = if is_right { first.or(Some(told_at)) } else { None };
+            if first.is_some_and(|first| told_at - first >= STEADY) {
+                return first;
             }
             tokio::time::sleep(POLL_EVERY).await;
         }
@@ -142,9 +157,9 @@ impl Crowd {
         let nodes = self.mesh.nodes().into_iter().filter(|node| self.down.as_ref() != Some(&node.name));
         let mut asking = JoinSet::new();
         for node in nodes {
-            let (name, region) = (node.name.clone(), node.region.clone());
+            let name = node.name.clone();
             let observer = self.observers.remove(&name).filter(|client| client.node().as_str() == name);
-            let options = self.mesh.options_as(&region, "observer").node(NodeName::parse(&name).expect("a node"));
+            let options = at_node(&self.mesh, &name, "observer");
             asking.spawn(async move {
                 let asked = async {
                     let client = match observer {
@@ -187,6 +202,22 @@ impl Member {
         let presence = self.client.enter(channel, PresenceState::default()).await.expect("entered");
         self.held.insert(channel, presence);
     }
+
+    async fn go_home(&mut self, mesh: &ProcessMesh) {
+        let channels: Vec<_> = self.held.keys().copied().collect();
+        for (_, presence) in std::mem::take(&mut self.held) {
+            presence.leave().await.expect("left");
+        }
+        self.client = Client::connect(at_node(mesh, &self.home, &self.id)).await.expect("connected");
+        for channel in channels {
+            self.enter(channel).await;
+        }
+    }
+}
+
+/// What a client of one node needs.
+fn at_node(mesh: &ProcessMesh, node: &str, id: &str) -> ConnectOptions {
+    mesh.options_as(&mesh.node(node).region, id).node(NodeName::parse(node).expect("a node"))
 }
 
 fn differs(node: &str, answer: &ChannelPresence, truth: &Listed) -> Option<String> {
@@ -212,10 +243,9 @@ impl Doomed {
     pub(crate) async fn enter(crowd: &Crowd, node: &str, number: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("threads");
-        let region = crowd.mesh.node(node).region;
         let ids: Vec<String> = (0..2).map(|n| format!("doomed-{number}-{n}")).collect();
         for id in &ids {
-            let options = crowd.mesh.options_as(&region, id).node(NodeName::parse(node).expect("a node"));
+            let options = at_node(&crowd.mesh, node, id);
             let held = runtime.spawn(async move {
                 let client = Client::connect(options).await.expect("connected");
                 let presence = client.enter(CHANNELS[0], PresenceState::default()).await.expect("entered");

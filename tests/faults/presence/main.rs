@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use farwire_tests::up::{ProcessMesh, farwire_beside};
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
 use crowd::{Crowd, Doomed};
@@ -39,9 +39,9 @@ struct Args {
     /// Seconds of quiet before the last look for ghosts
     #[arg(long, default_value_t = 600)]
     soak: u64,
-    /// Clients that stay through all of it, in each of the three regions
-    #[arg(long, default_value_t = 20)]
-    clients_per_region: usize,
+    /// Clients that stay through all of it, at each of the six nodes
+    #[arg(long, default_value_t = 10)]
+    clients_per_node: usize,
     /// The program to test [default: the `farwire` beside this one]
     #[arg(long, value_name = "FILE")]
     farwire: Option<PathBuf>,
@@ -63,12 +63,13 @@ async fn main() -> ExitCode {
     let mesh = ProcessMesh::start_with(&program, &flags);
     mesh.settled().await;
     let rng = StdRng::seed_from_u64(seed);
-    let mut run = Run { crowd: Crowd::gather(mesh, args.clients_per_region).await, rng, figures: Figures::default() };
-    if args.heals > 0 {
-        run.looks_dark_under_a_cut().await;
-    }
+    let mut run = Run { crowd: Crowd::gather(mesh, args.clients_per_node).await, rng, figures: Figures::default() };
     for number in 1..=args.heals {
-        run.cut_and_heal(number).await;
+        if number % DARK_EVERY == 1 {
+            run.looks_dark_under_a_cut(number).await;
+        } else {
+            run.cut_and_heal(number).await;
+        }
     }
     for number in 1..=args.kills {
         run.kill_and_restart(number).await;
@@ -88,68 +89,81 @@ struct Run {
 
 impl Run {
     /// While a region is cut off for long, either side's answers say who is out of reach and since when.
-    async fn looks_dark_under_a_cut(&mut self) {
+    async fn looks_dark_under_a_cut(&mut self, number: usize) {
+        let [dark, b, c] = self.shuffled_regions();
+        self.crowd.go_home().await;
+        // Who was never asked of a region has nothing of it to date.
+        self.crowd.agreed_since(Instant::now(), PATIENCE).await;
         let cut_at_us = wall_us();
-        self.change(&["cut iad fra", "cut iad sin"]).await;
-        let dark = self.crowd.dark_after("iad", cut_at_us + 2_000_000, DARK_PATIENCE).await;
-        match &dark {
-            Ok(seconds) => println!("cut off: both sides say so after {seconds:.1} s"),
-            Err(why) => println!("cut off: {why}"),
-        }
-        self.figures.dark.push(dark.map(|_| ()));
-        self.change(&["heal"]).await;
-        let healed = Instant::now();
-        let agreed = self.crowd.agreed_since(healed, PATIENCE).await;
-        self.figures.heals.push(agreed);
+        let changes = [format!("cut {dark} {b}"), format!("cut {dark} {c}")];
+        self.change(&changes).await;
+        let told = self.crowd.dark_after(dark, cut_at_us + 2_000_000, DARK_PATIENCE).await;
+        let said = match &told {
+            Ok(seconds) => format!("both sides say so after {seconds:.1} s; "),
+            Err(why) => format!("NOT SAID: {why}; "),
+        };
+        self.figures.dark.push(told.map(|_| ()));
+        self.heal(number, &format!("{}  {said}", changes.join(", "))).await;
     }
 
     async fn cut_and_heal(&mut self, number: usize) {
-        let [a, b, c] = {
-            let mut regions = REGIONS;
-            rand::seq::SliceRandom::shuffle(regions.as_mut_slice(), &mut self.rng);
-            regions
-        };
-        let node = format!("{a}-{}", self.rng.random_range(1..=2));
+        let [a, b, c] = self.shuffled_regions();
+        let own = self.rng.random_range(1..=2);
+        let node = format!("{a}-{own}");
         let changes = match self.rng.random_range(0..4) {
             0 => vec![format!("cut {a} {b}")],
             1 => vec![format!("cut {a} {b}"), format!("cut {a} {c}")],
             2 => vec![format!("cut {a} {b} --one-way")],
-            _ => vec![format!("cut {node} {b}"), format!("cut {node} {c}")],
+            _ => [format!("{a}-{}", 3 - own), b.into(), c.into()].map(|other| format!("cut {node} {other}")).into(),
         };
         let held = Duration::from_millis(self.rng.random_range(2_000..15_000));
-        self.change(&changes.iter().map(String::as_str).collect::<Vec<_>>()).await;
-        let (half, rng) = (held / 2, &mut self.rng);
-        tokio::time::sleep(half).await;
-        self.crowd.stir(rng, STIRRED).await;
-        tokio::time::sleep(half).await;
-        self.change(&["heal"]).await;
-        let agreed = self.crowd.agreed_since(Instant::now(), PATIENCE).await;
-        println!("{number:>3}  {:<34} for {:>4.1} s  {}", changes.join(", "), held.as_secs_f64(), told(agreed));
+        self.crowd.go_home().await;
+        self.change(&changes).await;
+        tokio::time::sleep(held / 2).await;
+        self.crowd.stir(&mut self.rng, STIRRED).await;
+        tokio::time::sleep(held / 2).await;
+        self.heal(number, &format!("{:<46} for {:>4.1} s  ", changes.join(", "), held.as_secs_f64())).await;
+    }
+
+    async fn heal(&mut self, number: usize, what: &str) {
+        let heal = Instant::now();
+        self.change(&["heal".to_owned()]).await;
+        let agreed = self.crowd.agreed_since(heal, PATIENCE).await;
+        println!("{number:>3}  {what}{}", told(agreed));
         self.figures.heals.push(agreed);
+    }
+
+    fn shuffled_regions(&mut self) -> [&'static str; 3] {
+        let mut regions = REGIONS;
+        regions.shuffle(&mut self.rng);
+        regions
     }
 
     async fn kill_and_restart(&mut self, number: usize) {
         let nodes: Vec<String> = self.crowd.mesh.nodes().into_iter().map(|node| node.name).collect();
         let node = nodes.choose(&mut self.rng).expect("there are nodes").clone();
+        self.crowd.go_home().await;
         let doomed = Doomed::enter(&self.crowd, &node, number).await;
         let listed = self.crowd.agreed_with(&doomed, PATIENCE).await;
+        let kill = Instant::now();
         doomed.die();
-        self.change(&[&format!("kill {node}")]).await;
-        let killed = Instant::now();
+        self.change(&[format!("kill {node}")]).await;
         self.crowd.down = Some(node.clone());
         self.crowd.stir(&mut self.rng, STIRRED).await;
-        let agreed = self.crowd.agreed_since(killed, PATIENCE).await;
-        self.change(&[&format!("restart {node}")]).await;
-        let restarted = Instant::now();
+        let agreed = self.crowd.agreed_since(kill, PATIENCE).await;
+        let restart = Instant::now();
+        self.change(&[format!("restart {node}")]).await;
         self.crowd.down = None;
-        let back = self.crowd.agreed_since(restarted, PATIENCE).await;
-        let unseen = if listed.is_none() { "  (its own clients were never all listed)" } else { "" };
-        println!("{number:>3}  kill {node:<29} {}; restart {}{unseen}", told(agreed), told(back));
+        let back = self.crowd.agreed_since(restart, PATIENCE).await;
+        println!("{number:>3}  kill {node}  {}; restart {}", told(agreed), told(back));
+        if listed.is_none() {
+            self.figures.unlisted.push(node);
+        }
         self.figures.kills.push(agreed);
         self.figures.restarts.push(back);
     }
 
-    async fn change(&self, changes: &[&str]) {
+    async fn change(&self, changes: &[String]) {
         for change in changes {
             self.crowd.mesh.ctl(change).await;
         }
@@ -169,6 +183,8 @@ fn wall_us() -> u64 {
 }
 
 const REGIONS: [&str; 3] = ["fra", "iad", "sin"];
+/// Of so many heals one is that of a region that is cut off until everybody says so.
+const DARK_EVERY: usize = 10;
 /// Clients that enter or leave during a fault.
 const STIRRED: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
