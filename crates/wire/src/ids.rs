@@ -58,6 +58,10 @@ random_id!(
     PublisherId
 );
 random_id!(
+    /// One group's log, for ever: drawn when the group is created.
+    Origin
+);
+random_id!(
     /// One run of a node process.
     Life
 );

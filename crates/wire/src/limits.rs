@@ -26,6 +26,17 @@ pub const PEER_QUERY_BYTES_MAX: usize = 512 * 1024;
 pub const SWIM_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of entries that a node packs into one frame to a peer.
 pub const PEER_BATCH_BYTES: usize = 256 * 1024;
+/// Most bytes of a message in its stored form: a payload, its channel and its numbers.
+pub const ENTRY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 1024;
+/// A batch of a group's log is full once its entries have this many bytes, and takes no more of them.
+pub const LOG_BATCH_BYTES: usize = 256 * 1024;
+/// Most publishes in a batch of a group's log: a batch of tiny messages must not take many times its size in memory.
+pub const LOG_BATCH_PUBLISHES_MAX: usize = 8_192;
+/// Most channels that one mark of a group's log names.
+pub const LOG_MARKS_MAX: usize = 1_024;
+/// Largest command of a group's log: a batch that was all but full when a message of the largest size came, with 17 bytes
+/// around each entry.
+pub const LOG_COMMAND_BYTES_MAX: usize = 512 * 1024;
 /// A client has this long from its handshake to a complete `Hello`.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most publishes that a client may have sent and not yet seen acked.
@@ -41,3 +52,5 @@ pub const DATAGRAM_BYTES_MAX: usize = 1100;
 
 const _: () = assert!(CLIENT_FRAME_BYTES_MAX > PAYLOAD_BYTES_MAX + crate::names::CHANNEL_BYTES_MAX + 64);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > PEER_BATCH_BYTES + CLIENT_FRAME_BYTES_MAX);
+const _: () = assert!(LOG_COMMAND_BYTES_MAX > LOG_BATCH_BYTES + ENTRY_BYTES_MAX + LOG_BATCH_PUBLISHES_MAX * 17 + 32);
+const _: () = assert!(LOG_COMMAND_BYTES_MAX > LOG_MARKS_MAX * (crate::names::CHANNEL_BYTES_MAX + 64) + 32);

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod cursor;
 mod cutting;
 mod limits;
+mod log;
 mod peer;
 mod presence;
 mod values;
