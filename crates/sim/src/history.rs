@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::quiet::{self, Turn};
+
 /// A message of a run: the count-th of its publisher, from 1. Its payload says so, whatever the product makes of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
@@ -137,40 +139,28 @@ impl History {
     }
 }
 
-/// The times up to `end` in which everything must work: nothing is wrong, or one thing that there is a way around, and
-/// that has been so for `settle`.
+/// The times up to `end` in which everything must work, see [`quiet::quiet`].
 #[must_use]
 pub fn quiet(records: &[Record], settle: Duration, end: Duration) -> Vec<Range<Duration>> {
-    let mut quiet = Vec::new();
-    let mut wrong: Vec<(&str, bool)> = Vec::new();
-    let (mut begun, mut works_since) = (false, None);
-    for Record { at, event } in records {
-        match event {
-            Event::Begun => begun = true,
-            Event::Fault { what, way_around } => wrong.push((what, *way_around)),
-            Event::Mended(what) => match wrong.iter().position(|(other, _)| other == what) {
-                Some(place) => _ = wrong.remove(place),
-                // It was no excuse, so its end is none.
-                None => continue,
-            },
-            Event::NoExcuse => {
-                begun = true;
-                wrong.clear();
-            }
-            _ => continue,
-        }
-        quiet.extend(works_since.take().map(|since| since + settle..*at));
-        works_since = (begun && matches!(wrong.as_slice(), [] | [(_, true)])).then_some(*at);
-    }
-    quiet.extend(works_since.map(|since| since + settle..end));
-    quiet.retain(|period| !period.is_empty());
-    quiet
+    quiet::quiet(records.iter().filter_map(|record| Some((record.at, record.event.turn()?))), settle, end)
 }
 
 /// The records as text, a line each, in order.
 #[must_use]
 pub fn tell(records: &[Record]) -> String {
     records.iter().map(|record| format!("{:>9.3} s  {}\n", record.at.as_secs_f64(), record.event)).collect()
+}
+
+impl Event {
+    fn turn(&self) -> Option<Turn<'_>> {
+        match self {
+            Self::Begun => Some(Turn::Begun),
+            Self::Fault { what, way_around } => Some(Turn::Fault { what, way_around: *way_around }),
+            Self::Mended(what) => Some(Turn::Mended(what)),
+            Self::NoExcuse => Some(Turn::NoExcuse),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -203,10 +193,6 @@ impl fmt::Display for Event {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64, event: Event) -> Record {
-        Record { at: Duration::from_secs(seconds), event }
-    }
-
     #[test]
     fn payloads_name_their_message() {
         let message = MessageId { publisher: "fra-a".into(), count: 17 };
@@ -218,42 +204,5 @@ mod tests {
         for foreign in [&b"fra-a"[..], b"fra-a#x", b"\xff#1"] {
             assert_eq!(MessageId::of_payload(foreign), None);
         }
-    }
-
-    fn fault(what: &str) -> Event {
-        Event::Fault { what: what.to_owned(), way_around: what.starts_with("crash") }
-    }
-
-    fn mended(what: &str) -> Event {
-        Event::Mended(what.to_owned())
-    }
-
-    /// The quiet periods of a run of 60 s that settles in 8 s.
-    fn quiet_seconds(events: &[(u64, Event)]) -> Vec<Range<u64>> {
-        let records: Vec<_> = events.iter().map(|(seconds, event)| at(*seconds, event.clone())).collect();
-        let periods = quiet(&records, Duration::from_secs(8), Duration::from_secs(60));
-        periods.into_iter().map(|period| period.start.as_secs()..period.end.as_secs()).collect()
-    }
-
-    #[test]
-    fn quiet_begins_some_time_after_the_last_fault_is_mended() {
-        let storms = [(1, Event::Begun), (20, fault("a")), (22, fault("b")), (30, mended("a")), (35, mended("b"))];
-        assert_eq!(quiet_seconds(&storms), [9..20, 43..60]);
-    }
-
-    #[test]
-    fn one_fault_with_a_way_around_is_quiet_and_two_are_not() {
-        let crashes = [(1, Event::Begun), (10, fault("crash a")), (30, fault("crash b")), (45, mended("crash a"))];
-        assert_eq!(quiet_seconds(&crashes), [9..10, 18..30, 53..60]);
-        assert_eq!(quiet_seconds(&[(1, Event::Begun), (5, fault("storm"))]), [] as [Range<u64>; 0]);
-    }
-
-    #[test]
-    fn what_is_no_excuse_is_none_when_it_ends() {
-        let storm = fault("storm");
-        let events =
-            [(1, storm.clone()), (2, mended("storm")), (20, storm), (21, Event::NoExcuse), (30, mended("storm"))];
-        let quiet = quiet_seconds(&events);
-        assert_eq!((quiet.len(), &quiet[0]), (1, &(29..60)));
     }
 }
