@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("farwire-core", &["farwire-wire"]),
     ("farwire-transport", &["farwire-wire"]),
     ("farwire-client", &["farwire-transport", "farwire-wire"]),
+    ("farwire-log", &["farwire-core", "farwire-wire"]),
     ("farwire-node", &["farwire-core", "farwire-auth", "farwire-transport", "farwire-wire"]),
     ("farwire-cli", &["farwire-node", "farwire-client", "farwire-transport", "farwire-auth", "farwire-wire"]),
     ("farwire-sim", &["farwire-core", "farwire-transport", "farwire-wire"]),
@@ -21,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "farwire-cli",
             "farwire-client",
             "farwire-core",
+            "farwire-log",
             "farwire-node",
             "farwire-sim",
             "farwire-transport",
@@ -38,6 +40,8 @@ const FENCES: &[(&str, &str)] = &[
     ("prost", "farwire-wire"),
     ("pasetors", "farwire-auth"),
     ("foca", "farwire-node"),
+    ("openraft", "farwire-log"),
+    ("fjall", "farwire-log"),
 ];
 
 /// Every fault in the manifests of the members.
@@ -124,6 +128,8 @@ mod tests {
             ("prost-build", "farwire-wire"),
             ("pasetors", "farwire-auth"),
             ("foca", "farwire-node"),
+            ("openraft", "farwire-log"),
+            ("fjall", "farwire-log"),
         ] {
             assert!(faults(home, library, None).is_empty(), "{library} in {home}");
             assert_eq!(faults("farwire-cli", library, None).len(), 1, "{library} in farwire-cli");

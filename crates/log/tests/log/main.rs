@@ -1,0 +1,7 @@
+//! The log's storage as openraft and its groups see it: what counts, what is final, what a crash and a bad disk leave.
+//!
+//! Most run on the disk in memory, at virtual time; `disk` has what only a real one can show.
+
+mod machine;
+mod suite;
+mod world;
