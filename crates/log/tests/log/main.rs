@@ -2,6 +2,10 @@
 //!
 //! Most run on the disk in memory, at virtual time; `disk` has what only a real one can show.
 
+mod buckets;
+mod corruption;
+mod durability;
+mod identity;
 mod machine;
 mod suite;
 mod world;

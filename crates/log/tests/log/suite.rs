@@ -39,7 +39,8 @@ async fn storage_in_memory_is_what_openraft_asks_for() {
     Suite::test_all(InMemory).await.unwrap();
 }
 
-#[tokio::test]
+/// The clock is paused because the suite sleeps; nothing else here looks at it.
+#[tokio::test(start_paused = true)]
 async fn storage_on_disk_is_what_openraft_asks_for() {
     let place = tempfile::tempdir().unwrap();
     let disk = Arc::new(Disk::open(place.path(), DiskOptions::default()).unwrap());

@@ -99,7 +99,7 @@ pub(crate) async fn append(log: &GroupLog, entries: Vec<Entry>) {
 pub(crate) async fn begin_append(
     log: &GroupLog,
     entries: Vec<Entry>,
-) -> impl Future<Output = Result<(), std::io::Error>> + OptionalSend {
+) -> impl Future<Output = Result<(), std::io::Error>> + OptionalSend + use<> {
     let (sender, receiver) = Types::oneshot();
     log.clone().append(entries, IOFlushed::signal(sender)).await.expect("the log takes it");
     async { receiver.await.expect("the committer answers") }
