@@ -2,7 +2,10 @@
 //! whatever is changed in one at random.
 
 mod faults;
+mod large;
+mod mutations;
 mod story;
+mod terms;
 
 use super::{Terms, judge};
 use crate::logged::event::Record;

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use super::Terms;
 use crate::logged::event::{Ack, Event, Hex, Place, Publish, Subscription};
-use crate::logged::run::{Life, Run};
+use crate::logged::run::{Life, Run, Stream};
 use crate::quiet::quiet;
 
 pub(super) fn violations(run: &Run, terms: &Terms) -> Vec<String> {
     let mut found = publishes(run, terms);
     let works = works(run, Duration::ZERO);
-    let acked = acked(run);
+    let acks = acks(run);
     for (subscription, life) in &run.lives {
         let obliged = meet(&works, &reads(run, life));
-        found.extend(late(run, *subscription, life, &Due { obliged, acked: &acked, within: terms.caught_up_within }));
+        found.extend(late(run, *subscription, life, &Due { obliged, acks: &acks, within: terms.caught_up_within }));
     }
     found
 }
@@ -60,15 +60,33 @@ fn period_of(periods: &[Range<Duration>], at: Duration) -> Option<&Range<Duratio
     periods.get(periods.partition_point(|period| period.end <= at)).filter(|period| period.contains(&at))
 }
 
-/// When each place was acked first.
-fn acked(run: &Run) -> HashMap<Place, Duration> {
-    let mut acked = HashMap::new();
+/// When the messages of a stream were acked, in the order of their positions.
+struct Acks {
+    /// When each was acked first; `MAX` for what was not.
+    at: Vec<Duration>,
+    /// The least of these from each message on.
+    least_from: Vec<Duration>,
+}
+
+fn acks(run: &Run) -> HashMap<Stream, Acks> {
+    let new = |positions: &Vec<u64>| Acks { at: vec![Duration::MAX; positions.len()], least_from: Vec::new() };
+    let mut acks: HashMap<_, _> = run.committed.iter().map(|(stream, positions)| (*stream, new(positions))).collect();
     for record in run.records {
-        if let Event::Acked(Ack { place, .. }) = &record.event {
-            acked.entry(*place).or_insert_with(|| record.at());
+        let Event::Acked(Ack { place, publish, .. }) = &record.event else { continue };
+        let stream = (place.origin, publish.channel);
+        let (Some(acks), Ok(index)) = (acks.get_mut(&stream), run.committed[&stream].binary_search(&place.position))
+        else {
+            continue;
+        };
+        acks.at[index] = acks.at[index].min(record.at());
+    }
+    for acks in acks.values_mut() {
+        acks.least_from = acks.at.clone();
+        for index in (1..acks.at.len()).rev() {
+            acks.least_from[index - 1] = acks.least_from[index - 1].min(acks.least_from[index]);
         }
     }
-    acked
+    acks
 }
 
 /// When a subscription reads.
@@ -99,20 +117,38 @@ fn meet(a: &[Range<Duration>], b: &[Range<Duration>]) -> Vec<Range<Duration>> {
 /// When a message must be with a subscription.
 struct Due<'a> {
     obliged: Vec<Range<Duration>>,
-    acked: &'a HashMap<Place, Duration>,
+    acks: &'a HashMap<Stream, Acks>,
     within: Duration,
 }
 
 impl Due<'_> {
-    fn of(&self, place: Place) -> Option<Duration> {
-        let acked = *self.acked.get(&place)?;
-        let mut dues = self.obliged.iter().map(|period| (acked.max(period.start) + self.within, period.end));
+    fn of(&self, acked: Duration) -> Option<Duration> {
+        let mut dues =
+            self.obliged.iter().map(|period| (acked.max(period.start).saturating_add(self.within), period.end));
         dues.find(|(due, end)| due < end).map(|(due, _)| due)
+    }
+
+    /// The messages of a stream above `start` that are due, with their times.
+    fn in_stream(&self, positions: &[u64], stream: Stream, start: u64) -> Vec<(Place, Duration)> {
+        let (acks, end) = (&self.acks[&stream], self.obliged.last().map(|period| period.end).unwrap_or_default());
+        let first = positions.partition_point(|position| *position <= start);
+        // What was acked too late to be due is not looked at: a run ends long before most of the log is written.
+        let last = acks.least_from.partition_point(|acked| acked.saturating_add(self.within) < end);
+        let due = |index: usize| {
+            let place = Place { origin: stream.0, position: positions[index] };
+            self.of(acks.at[index]).map(|due| (place, due))
+        };
+        (first..last).filter_map(due).collect()
     }
 }
 
 fn late(run: &Run, subscription: Subscription, life: &Life, due: &Due) -> Option<String> {
-    if due.obliged.is_empty() {
+    let due_in = |stream: Stream| {
+        let start = life.start.position(stream.0).unwrap_or(0);
+        due.in_stream(&run.committed[&stream], stream, start)
+    };
+    let due: Vec<_> = run.streams_of(life.pattern).into_iter().flat_map(due_in).collect();
+    if due.is_empty() {
         return None;
     }
     let mut got: HashMap<Place, Duration> = HashMap::new();
@@ -124,18 +160,11 @@ fn late(run: &Run, subscription: Subscription, life: &Life, due: &Due) -> Option
             _ => {}
         }
     }
-    let places = run.streams_of(life.pattern).into_iter().flat_map(|stream| {
-        run.committed[&stream].iter().map(move |position| Place { origin: stream.0, position: *position })
-    });
     let in_gap = |place: &Place| {
         gaps.iter().any(|(origin, from, to)| *origin == place.origin && (*from..=*to).contains(&place.position))
     };
-    let is_late = |place: &Place| {
-        !life.start.covers(*place)
-            && due.of(*place).is_some_and(|due| got.get(place).is_none_or(|at| *at > due))
-            && !in_gap(place)
-    };
-    let late: Vec<_> = places.filter(is_late).collect();
-    let first = late.iter().min()?;
+    let is_late = |(place, due): &(Place, Duration)| got.get(place).is_none_or(|at| at > due) && !in_gap(place);
+    let late: Vec<_> = due.into_iter().filter(is_late).collect();
+    let (first, _) = late.iter().min()?;
     Some(format!("I9 stuck: {subscription} did not get {} messages in time, the first is {first}", late.len()))
 }

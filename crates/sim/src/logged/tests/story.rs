@@ -152,7 +152,10 @@ impl Story {
             self.dies_and_resumes(index);
         }
         if round == 8 {
-            self.readers.last_mut().unwrap().asleep = true;
+            let sleeper = self.readers.last_mut().unwrap();
+            sleeper.asleep = true;
+            let subscription = sleeper.subscription;
+            self.note(Event::Ended { subscription });
         }
         if round == rounds / 4 {
             self.retention();
@@ -166,7 +169,7 @@ impl Story {
         if round == 3 * rounds / 4 {
             self.comes_back();
         }
-        self.pass(10);
+        self.pass(250);
     }
 
     /// A publish and its ack, which may be lost once.
@@ -347,10 +350,7 @@ impl Story {
                 self.note(Event::LowWater { node: Name::new(node), origin, position: self.low });
             }
         }
-        let sleeper = self.readers.len() - 1;
-        let subscription = self.readers[sleeper].subscription;
-        self.note(Event::Ended { subscription });
-        self.resume(sleeper);
+        self.resume(self.readers.len() - 1);
     }
 
     /// A damaged entry is taken for the end of the log.
