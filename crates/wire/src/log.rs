@@ -45,7 +45,7 @@ pub struct Publish {
     client: u64,
 }
 
-/// What is no longer kept.
+/// What is no longer kept. Made by a group's leader; `farwire_core::log` says how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {
     /// Nothing of the log below this position.
@@ -62,7 +62,7 @@ pub enum Mark {
 pub struct ChannelMark {
     /// The channel.
     pub channel: ChannelName,
-    /// The position of that message, or any above that of the channel's last one.
+    /// Its position; where none is kept, the one after the channel's last.
     pub position: Position,
     /// Its offset.
     pub offset: Offset,
