@@ -1,6 +1,7 @@
 //! The checks of the workspace: `cargo xtask check` before a commit, `cargo xtask tidy` for the rules that no other tool knows.
 //!
-//! Changes no file, and is no part of what users run. Called by people and by `.ci/run`, through the alias in `.cargo/config.toml`.
+//! Changes no file unless asked to (`mutants --write`), and is no part of what users run. Called by people and by `.ci/run`, through
+//! the alias in `.cargo/config.toml`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command reports on its output")]
 
@@ -15,7 +16,9 @@ use workspace::Workspace;
 
 const USAGE: &str = "\
 cargo xtask check [--advisories]   formatting, lints, docs, dependencies, tidy; --advisories fetches the advisory database too
-cargo xtask mutants [NAME]         breaks the product on purpose and sees that the simulation notices; takes minutes
+cargo xtask mutants [--write] [NAME]
+                                   breaks the product on purpose and sees that the simulation notices; takes minutes;
+                                   --write puts what it found into the table of tests/README.md
 cargo xtask tidy                   arrows between crates and modules, file sizes, module docs, unfinished code, keys";
 
 fn main() -> ExitCode {
@@ -24,8 +27,10 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         ["check"] => check::run(false),
         ["check", "--advisories"] => check::run(true),
-        ["mutants"] => Workspace::load().and_then(|workspace| mutants::run(&workspace, "")),
-        ["mutants", name] => Workspace::load().and_then(|workspace| mutants::run(&workspace, name)),
+        ["mutants"] => Workspace::load().and_then(|workspace| mutants::run(&workspace, "", false)),
+        ["mutants", "--write"] => Workspace::load().and_then(|workspace| mutants::run(&workspace, "", true)),
+        ["mutants", "--write", name] => Workspace::load().and_then(|workspace| mutants::run(&workspace, name, true)),
+        ["mutants", name] => Workspace::load().and_then(|workspace| mutants::run(&workspace, name, false)),
         ["tidy"] => Workspace::load().and_then(|workspace| tidy::run(&workspace)),
         _ => {
             eprintln!("{USAGE}");

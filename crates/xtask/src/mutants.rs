@@ -1,7 +1,10 @@
 //! Breaks the product on purpose, one place at a time in a scratch copy, and sees that the simulation notices: a check that
-//! cannot fail is none. Changes no file of the checkout. Called by people, as `cargo xtask mutants`.
+//! cannot fail is none. Changes no file of the checkout but, when asked, the table of tests/README.md. Called by people, as
+//! `cargo xtask mutants`.
 //!
 //! `cargo xtask tidy` checks that each mutant's text is still in its file, once.
+
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::workspace::{Workspace, cargo};
+use table::Row;
 
 /// A way to break the product.
 struct Mutant {
@@ -81,23 +85,38 @@ const MUTANTS: &[Mutant] = &[
     },
 ];
 
-/// Runs every mutant whose name contains `wanted`, and fails if one was not caught.
-pub(crate) fn run(workspace: &Workspace, wanted: &str) -> Result<()> {
+/// Runs every mutant whose name contains `wanted`, prints the table, puts it into tests/README.md if `write`, and fails
+/// if one was not caught.
+pub(crate) fn run(workspace: &Workspace, wanted: &str, write: bool) -> Result<()> {
     let copy = Copy::make(workspace)?;
     let mutants: Vec<_> = MUTANTS.iter().filter(|mutant| mutant.name.contains(wanted)).collect();
+    ensure!(!mutants.is_empty(), "no mutant has {wanted:?} in its name; crates/xtask/src/mutants.rs lists them");
     for test in mutants.iter().map(|mutant| mutant.caught_by).collect::<std::collections::BTreeSet<_>>() {
         ensure!(copy.failure_of(test)?.is_none(), "{test} fails without a mutant; mend that first");
     }
-    let mut survivors = Vec::new();
+    let mut rows = Vec::new();
     for mutant in mutants {
         copy.write(mutant.file, &broken(workspace, mutant)?)?;
-        let caught = copy.failure_of(mutant.caught_by)?;
+        let failure = copy.failure_of(mutant.caught_by)?;
         copy.write(mutant.file, &workspace.read(mutant.file)?)?;
-        println!("{}\n  {}", mutant.name, caught.as_deref().unwrap_or("NOT CAUGHT"));
-        survivors.extend(caught.is_none().then_some(mutant.name));
+        let report = failure.as_ref().map(|lines| lines.each_ref().map(String::as_str));
+        eprintln!("{}\n  {}", mutant.name, report.map_or("NOT CAUGHT".to_owned(), |lines| lines.join(" ")));
+        rows.push(Row::of(mutant.name, mutant.caught_by, report.as_ref()));
     }
+    println!("{}", table::table(&rows).trim_end());
+    if write {
+        write_table(workspace, &rows)?;
+    }
+    let survivors: Vec<_> = rows.iter().filter(|row| !row.is_found()).map(|row| &row.name).collect();
     ensure!(survivors.is_empty(), "the simulation does not notice: {survivors:?}");
     Ok(())
+}
+
+fn write_table(workspace: &Workspace, rows: &[Row]) -> Result<()> {
+    let document = String::from_utf8(workspace.read(README)?).context("tests/README.md is not UTF-8")?;
+    let names: Vec<_> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+    let document = table::put_into(&document, &names, rows)?;
+    std::fs::write(workspace.root.join(README), document).context("cannot write tests/README.md")
 }
 
 /// The mutants whose text is not in its file, or more than once.
@@ -118,6 +137,8 @@ fn broken(workspace: &Workspace, mutant: &Mutant) -> Result<Vec<u8>> {
     ensure!(found == 1, "mutant {:?}: its text is {found} times in {}; give it another", mutant.name, mutant.file);
     Ok(text.replace(mutant.text, mutant.broken).into_bytes())
 }
+
+const README: &str = "tests/README.md";
 
 /// A copy of the checkout below `target`, which has its own workspace crates built and shares all others.
 struct Copy {
@@ -145,8 +166,8 @@ impl Copy {
         std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The first violation that a test of the simulation finds; `None` when it passes.
-    fn failure_of(&self, test: &str) -> Result<Option<String>> {
+    /// What a test of the simulation says first when it fails: how many seeds failed, a seed, its first violation.
+    fn failure_of(&self, test: &str) -> Result<Option<[String; 3]>> {
         let built = self.cargo().args(["--no-run", "--quiet"]).status().context("cannot start cargo")?;
         ensure!(built.success(), "the copy in {} does not build", self.root.display());
         let output = self.cargo().args(["--quiet", "--", test]).output().context("cannot start cargo")?;
@@ -155,7 +176,7 @@ impl Copy {
         match (output.status.success(), lines.next(), lines.next(), lines.next()) {
             (true, ..) => Ok(None),
             (false, Some(failed), Some(seed), Some(violation)) => {
-                Ok(Some(format!("{failed}; {seed} {}", violation.trim())))
+                Ok(Some([failed, seed, violation].map(|line| line.trim().to_owned())))
             }
             _ => bail!("{test} failed without naming a seed:\n{text}"),
         }
