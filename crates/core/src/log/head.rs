@@ -159,7 +159,9 @@ mod tests {
         assert!(head.mark(&mark(20, 2, 100)));
         assert_eq!((head.messages_kept(), head.bytes_kept()), (2, 200));
         assert!(!head.mark(&mark(20, 2, 100)), "twice is once");
-        assert!(!head.mark(&mark(15, 2, 100)));
+        for back in [mark(15, 2, 100), mark(15, 3, 200), mark(25, 1, 150), mark(25, 3, 50)] {
+            assert!(!head.mark(&back), "{back:?}");
+        }
         assert!(head.mark(&mark(31, 4, 300)), "nothing is kept");
         assert_eq!((head.messages_kept(), head.bytes_kept()), (0, 0));
         assert!(!head.mark(&mark(32, 4, 300)));
