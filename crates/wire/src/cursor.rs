@@ -1,5 +1,5 @@
 //! How far a subscription has consumed the logs that it reads. Not where a message is: that is a
-//! [`Place`](crate::Place). Opaque to applications, which keep it as text; made by nodes and the SDK, and checked when it
+//! [`Place`]. Opaque to applications, which keep it as text; made by nodes and the SDK, and checked when it
 //! comes back, because a client may send anything.
 //!
 //! Stored form: a version byte (1), the number of origins as a [`varint`], then for each origin, in ascending order, its
