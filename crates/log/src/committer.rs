@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::buckets::Buckets;
 use crate::counters::Counters;
 use crate::engine::{Engine, EngineError, Write};
-use crate::records::Record;
+use crate::records::{Record, Round};
 
 /// Why a store writes no more. Reads go on.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -139,13 +139,15 @@ impl Slot<'_> {
 pub struct Committer {
     jobs: mpsc::Receiver<Queued>,
     shared: Arc<Shared>,
+    /// The last write. It goes with each write, so that whoever finds it knows what had been synced by then.
+    round: Round,
 }
 
 impl Committer {
-    pub(crate) fn new(shared: Arc<Shared>) -> (Self, Queue) {
+    pub(crate) fn new(shared: Arc<Shared>, round: Round) -> (Self, Queue) {
         let (sender, jobs) = mpsc::channel(JOBS_MAX);
         let room = Arc::new(Semaphore::new(ROOM_UNITS as usize));
-        (Self { jobs, shared: shared.clone() }, Queue { jobs: sender, room, shared })
+        (Self { jobs, shared: shared.clone(), round }, Queue { jobs: sender, room, shared })
     }
 
     /// Runs in a thread of its own, for a disk whose syncs block.
@@ -192,16 +194,19 @@ impl Committer {
         batch
     }
 
-    fn write(&self, batch: &mut [Queued]) -> Result<(), Stopped> {
+    fn write(&mut self, batch: &mut [Queued]) -> Result<(), Stopped> {
         if let Some(stopped) = self.shared.stopped() {
             return Err(stopped.clone());
         }
-        let writes: Vec<Write> = batch.iter_mut().flat_map(|queued| std::mem::take(&mut queued.job.writes)).collect();
+        let mut writes: Vec<Write> =
+            batch.iter_mut().flat_map(|queued| std::mem::take(&mut queued.job.writes)).collect();
         self.shared.counters.batch_jobs.note(batch.len() as u64);
         self.shared.counters.batch_bytes.note(batch.iter().map(|queued| queued.bytes as u64).sum());
         if writes.is_empty() {
             return Ok(());
         }
+        self.round.number += 1;
+        writes.push(self.round.put());
         self.shared.engine.write(writes).map_err(|error| self.shared.stop("a write", &error))
     }
 
@@ -210,14 +215,16 @@ impl Committer {
     }
 
     /// `waited` counts as part of the sync.
-    fn sync(&self, batch: &[Queued], waited: Duration) -> Result<(), Stopped> {
+    fn sync(&mut self, batch: &[Queued], waited: Duration) -> Result<(), Stopped> {
         if !self.wants_sync(batch) {
             return Ok(());
         }
         let begun = Instant::now();
         let result = self.shared.engine.sync().map_err(|error| self.shared.stop("a sync", &error));
         self.shared.counters.sync_us.note_time(waited + begun.elapsed());
-        result
+        result?;
+        self.round.synced = self.round.number;
+        Ok(())
     }
 
     fn answer(&self, batch: Vec<Queued>, result: &Result<(), Stopped>) {

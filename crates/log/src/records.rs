@@ -2,10 +2,11 @@
 //!
 //! Keys sort as their numbers do (big endian). A value is the CRC32C of key and body, then the body.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use farwire_wire::Shard;
 
 use crate::engine::{Space, Write};
+use crate::types::FormFault;
 
 /// What is kept in [`Space::Meta`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,33 @@ pub(crate) enum Record {
     Segment(Shard, u64),
     /// A bucket that no group needs any more.
     Dead(u64),
+    /// Which write of the committer this is: one a store.
+    Round,
+}
+
+/// A write of the committer, as it knows itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// Whose.
+    pub(crate) store: u64,
+    /// Counts the writes of a store for as long as it lives.
+    pub(crate) number: u64,
+    /// The newest write that was synced before this one began.
+    pub(crate) synced: u64,
+}
+
+impl Round {
+    pub(crate) fn put(self) -> Write {
+        Record::Round.put(|bytes| {
+            bytes.put_u64(self.store);
+            bytes.put_u64(self.number);
+            bytes.put_u64(self.synced);
+        })
+    }
+
+    pub(crate) fn take(bytes: &mut Bytes) -> Result<Self, FormFault> {
+        Ok(Self { store: bytes.try_get_u64()?, number: bytes.try_get_u64()?, synced: bytes.try_get_u64()? })
+    }
 }
 
 impl Record {
@@ -31,6 +59,7 @@ impl Record {
         let mut key = BytesMut::with_capacity(11);
         match self {
             Self::Identity => key.put_u8(IDENTITY),
+            Self::Round => key.put_u8(ROUND),
             Self::Vote(shard) => put_shard(&mut key, VOTE, shard),
             Self::Committed(shard) => put_shard(&mut key, COMMITTED, shard),
             Self::Purged(shard) => put_shard(&mut key, PURGED, shard),
@@ -53,6 +82,7 @@ impl Record {
         let shard = || rest.try_into().map(u16::from_be_bytes).map(Shard).ok();
         match *kind {
             IDENTITY => rest.is_empty().then_some(Self::Identity),
+            ROUND => rest.is_empty().then_some(Self::Round),
             VOTE => shard().map(Self::Vote),
             COMMITTED => shard().map(Self::Committed),
             PURGED => shard().map(Self::Purged),
@@ -126,6 +156,7 @@ const PURGED: u8 = b'p';
 const QUARANTINE: u8 = b'q';
 const SEGMENT: u8 = b's';
 const DEAD: u8 = b'd';
+const ROUND: u8 = b'r';
 
 #[cfg(test)]
 mod tests {
@@ -136,6 +167,7 @@ mod tests {
         let shard = Shard(258);
         let records = [
             Record::Identity,
+            Record::Round,
             Record::Vote(shard),
             Record::Committed(shard),
             Record::Purged(shard),

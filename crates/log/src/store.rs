@@ -19,7 +19,7 @@ use crate::buckets::Buckets;
 use crate::committer::{Committer, Job, Queue, Shared, Stopped};
 use crate::counters::Counters;
 use crate::engine::{Engine, EngineError, Scan, Space, Write};
-use crate::records::{Record, unseal};
+use crate::records::{Record, Round, unseal};
 use crate::room::{Probe, Room};
 use crate::storage::{GroupLog, Segment, State, take_ranges};
 use crate::types::{FormFault, take_all, take_log_id, take_vote};
@@ -113,7 +113,8 @@ impl Store {
             state.segments.iter().for_each(|segment| buckets.need(segment.bucket, *shard));
         }
         bury(&*engine, &buckets, &records.dead)?;
-        let (committer, queue) = Committer::new(Arc::new(Shared::new(engine, buckets, options.sync)));
+        let round = Round { store: id, number: records.round, synced: records.round };
+        let (committer, queue) = Committer::new(Arc::new(Shared::new(engine, buckets, options.sync)), round);
         let logs = Logs { found: records.states, open: BTreeMap::new() };
         let store = Self {
             id,
@@ -280,6 +281,8 @@ struct Records {
     identity: Option<Owner>,
     states: BTreeMap<Shard, State>,
     dead: Vec<u64>,
+    /// The newest write of the committer.
+    round: u64,
 }
 
 impl Records {
@@ -339,6 +342,7 @@ impl Records {
                 self.state(shard).segments.push(Segment { bucket, first, last });
             }
             Record::Dead(bucket) => self.dead.push(bucket),
+            Record::Round => self.round = take_all(body, Round::take)?.number,
         }
         Ok(())
     }
@@ -369,3 +373,40 @@ fn damaged(key: &[u8]) -> OpenError {
 }
 
 const RECORDS_AT_ONCE: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Memory;
+    use crate::records::body_key;
+
+    const OPTIONS: StoreOptions = StoreOptions { drawn_id: 1, boot: 1, sync: true, bucket: 1 };
+
+    fn body(bucket: u64) -> Write {
+        Write::Put { space: Space::Bodies(bucket), key: body_key(Shard(0), 1), value: Bytes::from_static(b"?") }
+    }
+
+    #[test]
+    fn bucket_whose_drop_was_cut_short_goes_at_the_next_start_and_no_other() {
+        let memory = Arc::new(Memory::new());
+        drop(Store::open(memory.clone(), memory.clone(), OPTIONS).expect("opens"));
+        let last = crate::types::LogId::new(openraft::impls::leader_id_adv::LeaderId { term: 1, node_id: 1 }, 1);
+        let needed = Segment { bucket: 6, first: 1, last }.put(Shard(0));
+        let dead = |bucket| Record::Dead(bucket).put(|_| {});
+        memory.write(vec![body(5), body(6), body(7), dead(5), dead(6), needed]).expect("is written");
+        for _ in 0..2 {
+            drop(Store::open(memory.clone(), memory.clone(), OPTIONS).expect("opens"));
+            assert_eq!(memory.buckets(), [6, 7], "6 is needed again, and of 7 nobody said that it may go");
+        }
+        memory.write(vec![Record::Segment(Shard(0), 6).delete()]).expect("is written");
+        drop(Store::open(memory.clone(), memory.clone(), OPTIONS).expect("opens"));
+        assert_eq!(memory.buckets(), [6, 7], "the order to drop it was given once");
+    }
+
+    #[test]
+    fn moments_fall_into_the_bucket_of_their_hour() {
+        let hour = BUCKET_WIDTH;
+        assert_eq!(bucket_at(hour * 5, hour), 5);
+        assert_eq!(bucket_at(hour * 6 - Duration::from_micros(1), hour), 5);
+    }
+}

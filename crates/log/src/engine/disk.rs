@@ -3,8 +3,8 @@
 //! Values from 4 KiB on lie in files of their own (fjall's blobs), so that compaction does not copy them again and again.
 //! Caches are small: the tails in memory answer most reads, and the page cache does the rest.
 //!
-//! fjall keeps its own checksums; what fails them is [`EngineError::Damaged`]. A write that a crash tore is dropped when
-//! the journal is read. fjall stops ("poisons") itself after a write or sync that failed.
+//! fjall keeps its own checksums; what fails them is [`EngineError::Damaged`]. A write that a crash tore is cut off before
+//! fjall reads the journal (`journal`). fjall stops ("poisons") itself after a write or sync that failed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
-use super::{Engine, EngineError, Item, Scan, Space, Write};
+use super::{Engine, EngineError, Item, Scan, Space, Write, journal};
 use crate::room::{DiskSpace, Probe};
 
 /// What a disk may use.
@@ -48,6 +48,7 @@ impl Disk {
     ///
     /// The directory cannot be used, another process has it, or its journal is damaged. Nothing was changed.
     pub fn open(path: &Path, options: DiskOptions) -> Result<Self, EngineError> {
+        journal::mend(path)?;
         let database = Database::builder(path)
             .cache_size(options.cache_bytes_max)
             .manual_journal_persist(true)

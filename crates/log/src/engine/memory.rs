@@ -260,3 +260,79 @@ fn scramble(seed: u64) -> u64 {
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: u8, value: u8) -> Vec<Write> {
+        let (key, value) = (Bytes::from(vec![key]), Bytes::from(vec![value]));
+        vec![
+            Write::Put { space: Space::Meta, key: key.clone(), value: value.clone() },
+            Write::Put { space: Space::Bodies(1), key, value },
+        ]
+    }
+
+    /// The keys of both spaces, which each write sets together.
+    fn keys(memory: &Memory) -> Vec<u8> {
+        let scan = |space| {
+            let (from, to) = (Bytes::new(), Bytes::from_static(&[255]));
+            let scan = Scan { space, from, to, reverse: false, items_max: 100, bytes_max: 100 };
+            memory.scan(&scan).expect("can be read").into_iter().map(|(key, _)| key[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(scan(Space::Meta), scan(Space::Bodies(1)), "no write is there in half");
+        scan(Space::Meta)
+    }
+
+    /// Two synced writes, three that are not, then a crash.
+    fn crashed(seed: u64) -> Vec<u8> {
+        let memory = Memory::new();
+        for key in 1..=5 {
+            memory.write(put(key, key)).expect("is written");
+            if key == 2 {
+                memory.sync().expect("is synced");
+            }
+        }
+        let lost = memory.crash(seed);
+        assert_eq!(keys(&memory).len(), 5 - lost);
+        keys(&memory)
+    }
+
+    #[test]
+    fn crash_loses_a_suffix_of_what_was_not_synced_by_its_seed() {
+        let outcomes: BTreeSet<Vec<u8>> = (0..100).map(crashed).collect();
+        let expected = [vec![1, 2], vec![1, 2, 3], vec![1, 2, 3, 4], vec![1, 2, 3, 4, 5]];
+        assert_eq!(outcomes, expected.into());
+        assert!((0..100).all(|seed| crashed(seed) == crashed(seed)));
+    }
+
+    #[test]
+    fn sync_after_a_failed_one_lies() {
+        let memory = Memory::new();
+        memory.fail_sync(2);
+        memory.write(put(1, 1)).expect("is written");
+        memory.sync().expect("the first works");
+        memory.write(put(2, 2)).expect("is written");
+        assert!(memory.sync().is_err());
+        memory.sync().expect("it lies");
+        assert_eq!(keys(&memory), [1, 2]);
+        memory.crash(0);
+        assert_eq!(keys(&memory), [1]);
+    }
+
+    #[test]
+    fn scans_keep_to_their_bounds_in_both_directions() {
+        let memory = Memory::new();
+        for key in 1..=5 {
+            memory.write(put(key, key)).expect("is written");
+        }
+        let scan = |reverse, items_max, bytes_max| {
+            let (from, to) = (Bytes::from_static(&[2]), Bytes::from_static(&[4]));
+            let scan = Scan { space: Space::Meta, from, to, reverse, items_max, bytes_max };
+            memory.scan(&scan).expect("can be read").into_iter().map(|(key, _)| key[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(scan(false, 9, 9), [2, 3, 4]);
+        assert_eq!(scan(true, 2, 9), [4, 3]);
+        assert_eq!(scan(false, 9, 2), [2, 3]);
+    }
+}

@@ -8,6 +8,7 @@
 //! may be believed: the caller stops writing for good.
 
 mod disk;
+mod journal;
 mod memory;
 
 use std::io;

@@ -145,7 +145,7 @@ async fn first_failed_write_is_final_and_reads_go_on() {
 async fn new_messages_are_refused_before_the_disk_is_full_and_raft_writes_until_it_is() {
     let world = World::new();
     let mut log = world.log(0);
-    append(&log, entries(1, 1..=10)).await;
+    append(&log, entries(1, 1..=100)).await;
     assert!(world.store.has_room());
     let used: u64 =
         farwire_log::Probe::space(&*world.memory).map(|space| space.total_bytes - space.free_bytes).unwrap();
@@ -155,9 +155,9 @@ async fn new_messages_are_refused_before_the_disk_is_full_and_raft_writes_until_
     log.save_vote(&vote(1)).await.unwrap();
     assert!(world.store.stopped().is_none());
 
-    let error = begin_append(&log, entries(1, 11..=20)).await.await.unwrap_err();
+    let error = begin_append(&log, entries(1, 101..=120)).await.await.unwrap_err();
     assert!(error.to_string().contains("a write failed"), "{error}");
-    assert_stopped(&world, &mut log, "a write failed", entries(1, 1..=20)).await;
+    assert_stopped(&world, &mut log, "a write failed", entries(1, 1..=120)).await;
 }
 
 #[tokio::test(start_paused = true)]
