@@ -115,7 +115,9 @@ async fn store_opens_whatever_a_power_cut_left_of_the_last_write() {
     append(&log, entries(1, 6..=8)).await;
     let after = end_of_journal(place.path());
     assert!(after > before + 100);
-    for (hole, length) in [(before, 20), (before + 90, 20), (before + 1, after - before - 1), (after - 3, 3)] {
+    for (hole, length) in
+        [(before, 20), (before + 60, 20), (before + 90, 20), (before + 1, after - before - 1), (after - 3, 3)]
+    {
         let torn = tempfile::tempdir().unwrap();
         copy(place.path(), torn.path());
         change_journal(torn.path(), hole, &vec![0; length]);

@@ -34,6 +34,23 @@ async fn entries_can_be_read_at_once_and_count_once_they_are_synced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn entries_that_replace_others_on_their_way_to_disk_are_the_ones_that_are_read() {
+    let world = World::new();
+    let log = world.log(0);
+    let old = begin_append(&log, entries(1, 1..=3)).await;
+    tokio::time::sleep(SYNC_TIME / 2).await;
+    log.clone().truncate_after(Some(log_id(1, 1))).await.unwrap();
+    let new = begin_append(&log, entries(2, 2..=4)).await;
+    let expected = [entries(1, 1..=1), entries(2, 2..=4)].concat();
+    assert_eq!(read_all(&log), expected);
+    old.await.unwrap();
+    assert_eq!(read_all(&log), expected, "the old ones are on disk, the new ones are not");
+    new.await.unwrap();
+    assert_eq!(read_all(&log), expected);
+    assert_eq!(read_all(&world.crash(0).log(0)), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_sync_serves_all_groups_that_wait() {
     let world = World::new();
     let mut first = Box::pin(begin_append(&world.log(0), entries(1, 1..=1)).await);
@@ -63,9 +80,8 @@ async fn vote_is_synced_before_it_is_saved_and_the_commit_mark_is_not() {
     assert_eq!(world.memory.unsynced_writes(), 0);
     let syncs = world.store.counters().sync_us.count();
     log.save_committed(Some(log_id(1, 2))).await.unwrap();
-    while world.memory.unsynced_writes() == 0 {
-        tokio::task::yield_now().await;
-    }
+    tokio::time::sleep(SYNC_TIME * 2).await;
+    assert_eq!(world.memory.unsynced_writes(), 1);
     assert_eq!(world.store.counters().sync_us.count(), syncs);
     assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 2)));
     append(&log, entries(1, 3..=3)).await;
