@@ -273,3 +273,29 @@ pub(crate) fn take_ranges(bytes: &mut Bytes) -> Result<Ranges, FormFault> {
     }
     Ok(ranges)
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+    use openraft::impls::leader_id_adv::LeaderId;
+
+    use super::*;
+
+    fn entries(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
+        let log_id = |index| LogId::new(LeaderId { term, node_id: 1 }, index);
+        indexes.map(|index| Entry { log_id: log_id(index), payload: EntryPayload::Blank }).collect()
+    }
+
+    #[test]
+    fn job_that_is_written_takes_its_own_entries_from_the_pending_ones_alone() {
+        let mut state = State::new(Shard(0));
+        let old = state.append(1, entries(1, 1..=3)).expect("it follows");
+        state.truncate(Some(entries(1, 1..=1)[0].log_id));
+        let new = state.append(1, entries(2, 2..=4)).expect("it follows");
+        state.written(old.job, 1, 3);
+        let pending: Vec<Entry> = state.pending.values().map(|pending| pending.entry.clone()).collect();
+        assert_eq!(pending, entries(2, 2..=4), "the disk still has the old ones");
+        state.written(new.job, 2, 4);
+        assert!(state.pending.is_empty());
+    }
+}
