@@ -327,6 +327,8 @@ pub enum Event {
         replica: Replica,
         /// The entry.
         log_index: u64,
+        /// The term that it was proposed in.
+        term: u64,
         /// The log.
         origin: Hex,
         /// The first position that it gave.
@@ -345,6 +347,8 @@ pub enum Event {
         replica: Replica,
         /// The first log index that is gone.
         from: u64,
+        /// The term of the entry that was there: a replica may give up what the leader of another term never had.
+        term: u64,
     },
     /// A replica found these entries of its Raft log damaged, and counts them as missing until it has them again.
     Quarantined {

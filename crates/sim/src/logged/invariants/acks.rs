@@ -1,7 +1,8 @@
 //! I8: acks are honest. When a publish is acked as synced, the storage events of as many nodes as the ack names copies, and
 //! of a majority of the group's voters, have shown the entry synced before; when acked as not synced, appended. As many
 //! regions as it names have applied it, two at least for `geo`. What these copies rest on holds too: no store syncs after a
-//! failed sync, until its node begins anew, and no replica takes back an entry that a node of its group has applied.
+//! failed sync, until its node begins anew, and no replica takes back an entry that a node of its group has applied (entries of
+//! one term are one leader's: what another term has at the same log index is another entry, and was never committed).
 //!
 //! The way from a message to a disk is `Applied` (position → log index) and `Synced` (log index). An ack without an
 //! `Applied` cannot be followed; how many could is returned beside the lines. The voters are those named last, or
@@ -55,8 +56,8 @@ struct Disks<'a> {
     failed: HashSet<Name>,
     /// By region and origin, by the first position.
     batches: HashMap<(Name, Hex), BTreeMap<u64, Batch>>,
-    /// The newest entry that some node of a group applied.
-    applied: HashMap<Group, u64>,
+    /// The newest entry of each term that some node of a group applied.
+    applied: HashMap<(Group, u64), u64>,
     /// The voters named last, and those before.
     voters: HashMap<Group, [Vec<Name>; 2]>,
     found: Vec<String>,
@@ -90,7 +91,7 @@ impl<'a> Disks<'a> {
                     disk.appended = disk.synced;
                 }
             }
-            Event::Truncated { replica, from } => self.truncate(*replica, *from),
+            Event::Truncated { replica, from, term } => self.truncate(*replica, *from, *term),
             Event::Quarantined { replica, from, to } => {
                 self.disks.entry(*replica).or_default().damaged.insert((*from, *to));
             }
@@ -98,9 +99,9 @@ impl<'a> Disks<'a> {
                 let disk = self.disks.entry(*replica).or_default();
                 disk.damaged.retain(|(first, last)| first < from || last > to);
             }
-            Event::Applied { replica, log_index, origin, from, to } => {
+            Event::Applied { replica, log_index, term, origin, from, to } => {
                 let (region, shard) = self.group(*replica);
-                let newest = self.applied.entry((region, shard)).or_default();
+                let newest = self.applied.entry(((region, shard), *term)).or_default();
                 *newest = (*newest).max(*log_index);
                 let batch = Batch { to: *to, shard, log_index: *log_index };
                 self.batches.entry((region, *origin)).or_default().insert(*from, batch);
@@ -127,8 +128,8 @@ impl<'a> Disks<'a> {
         disk.synced = to;
     }
 
-    fn truncate(&mut self, replica: Replica, from: u64) {
-        let applied = self.applied.get(&self.group(replica)).copied().unwrap_or(0);
+    fn truncate(&mut self, replica: Replica, from: u64, term: u64) {
+        let applied = self.applied.get(&(self.group(replica), term)).copied().unwrap_or(0);
         if from <= applied {
             self.found.push(format!("I8 taken back: {replica} truncated from {from} on, and {applied} was committed"));
         }

@@ -223,10 +223,11 @@ impl Story {
         if !self.has(Seeded::EntryNotSynced) {
             self.note(Event::Synced { replica: replica(followers[0], shard), to: index });
         }
-        let Place { origin, position } = entry.place;
+        let (Place { origin, position }, term) = (entry.place, self.groups[shard].term);
         let applied = |node| Event::Applied {
             replica: replica(node, shard),
             log_index: index,
+            term,
             origin,
             from: position,
             to: position,
@@ -357,7 +358,7 @@ impl Story {
     fn bad_crc(&mut self) {
         let end = self.groups[0].entries.last().unwrap().place.position;
         self.cut = Some((2, 0, end - 5));
-        self.note(Event::Truncated { replica: replica(2, 0), from: end - 4 });
+        self.note(Event::Truncated { replica: replica(2, 0), from: end - 4, term: self.groups[0].term });
     }
 
     /// The leader of all shards dies with a publish of channel 0 committed and not acked; the publisher tries again.
