@@ -7,10 +7,12 @@
 mod client;
 mod determinism;
 mod files;
+mod groups;
 mod mesh;
 mod mixed;
 mod occupant;
 mod presence;
+mod region;
 mod runs;
 mod stories;
 mod ways;

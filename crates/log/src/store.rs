@@ -19,6 +19,7 @@ use crate::buckets::Buckets;
 use crate::committer::{Committer, Job, Queue, Shared, Stopped};
 use crate::counters::Counters;
 use crate::engine::{Engine, EngineError, Scan, Space, Write};
+use crate::machine::{Machine, MachineError, Receiver};
 use crate::records::{Record, Round, unseal};
 use crate::room::{Probe, Room};
 use crate::storage::{GroupLog, Segment, State, take_ranges};
@@ -144,6 +145,15 @@ impl Store {
         let log = GroupLog::new(state, self.queue.clone(), self.bucket.clone());
         logs.open.insert(shard, log.clone());
         log
+    }
+
+    /// What the log of a group has made of it, as the store knows it. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    ///
+    /// See [`MachineError`].
+    pub(crate) fn machine(&self, shard: Shard, receiver: Arc<dyn Receiver>) -> Result<Machine, MachineError> {
+        Machine::load(shard, self.queue.clone(), receiver)
     }
 
     /// The shards that the store had a log of when it was opened, or that were asked for since.

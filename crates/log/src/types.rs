@@ -7,20 +7,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
+use farwire_core::log::{Answer, Outcome};
 use openraft::impls::BasicNode;
 use openraft::impls::leader_id_adv::LeaderId;
 use openraft::{EntryPayload, Membership};
+use openraft_rt::deterministic_rng::DeterministicRng;
+use openraft_rt_tokio::TokioRuntime;
 
 openraft::declare_raft_types!(
     /// Openraft's types. A Raft node's id is the id of its store; the address is the mesh node's name.
     pub Types:
         D = Encoded,
-        R = (),
+        R = Answers,
         NodeId = u64,
         Node = BasicNode,
         Term = u64,
         LeaderId = LeaderId<u64, u64>,
+        AsyncRuntime = Runtime,
 );
+
+/// Tokio, with randomness that is drawn from a seed: see [`seeded`].
+pub(crate) type Runtime = DeterministicRng<TokioRuntime>;
+
+/// Whatever openraft draws within, and within what it spawns, follows from the seed. All calls of openraft need it.
+pub(crate) fn seeded<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
+    Runtime::scope(seed, future)
+}
 
 /// An entry of the Raft log.
 pub type Entry = openraft::type_config::alias::EntryOf<Types>;
@@ -30,6 +42,15 @@ pub type LogId = openraft::LogId<LeaderId<u64, u64>>;
 
 /// A vote, or the claim of a leader.
 pub type Vote = openraft::type_config::alias::VoteOf<Types>;
+
+/// What became of a command, for those who wait for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Of the whole command; `None` for an entry of Raft's own.
+    pub outcome: Option<Outcome>,
+    /// One for each publish of a batch, in its order.
+    pub publishes: Vec<Answer>,
+}
 
 /// An encoded command: opaque here, so that a leader, its followers and the disk hand on the same bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -137,7 +158,7 @@ pub(crate) fn take_entry(mut bytes: Bytes) -> Result<Entry, FormFault> {
     if bytes.has_remaining() { Err(FormFault::Long(bytes.remaining())) } else { Ok(Entry { log_id, payload }) }
 }
 
-fn put_membership(bytes: &mut BytesMut, membership: &Membership<u64, BasicNode>) {
+pub(crate) fn put_membership(bytes: &mut BytesMut, membership: &Membership<u64, BasicNode>) {
     put_count(bytes, membership.get_joint_config().len());
     for voters in membership.get_joint_config() {
         put_count(bytes, voters.len());
@@ -152,7 +173,7 @@ fn put_membership(bytes: &mut BytesMut, membership: &Membership<u64, BasicNode>)
 }
 
 /// Grows with the bytes that are there, not with the counts that they claim.
-fn take_membership(bytes: &mut Bytes) -> Result<Membership<u64, BasicNode>, FormFault> {
+pub(crate) fn take_membership(bytes: &mut Bytes) -> Result<Membership<u64, BasicNode>, FormFault> {
     let mut configs = Vec::new();
     for _ in 0..bytes.try_get_u32()? {
         let mut voters = BTreeSet::new();

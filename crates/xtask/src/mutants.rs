@@ -70,6 +70,20 @@ const MUTANTS: &[Mutant] = &[
         caught_by: "mixed",
     },
     Mutant {
+        name: "leader_restored: a leader that lost its last entries leads on in its term",
+        file: "crates/log/src/group/mod.rs",
+        text: "enable_leader_restore: Some(false),",
+        broken: "enable_leader_restore: Some(true),",
+        caught_by: "groups::a_leader",
+    },
+    Mutant {
+        name: "entry_not_synced: an entry counts once it is written",
+        file: "crates/log/src/committer.rs",
+        text: "self.shared.is_synced && batch.iter().any(|queued| queued.job.sync)",
+        broken: "self.shared.is_synced && batch.is_empty()",
+        caught_by: "groups::mixed",
+    },
+    Mutant {
         name: "presence_keeps_dead_life: the stays of a node's earlier run count on",
         file: "crates/core/src/presence/feeds.rs",
         text: "channel.set_hidden(&earlier, true, events);",

@@ -36,6 +36,7 @@ impl Default for DiskOptions {
 pub struct Disk {
     database: Database,
     meta: Keyspace,
+    state: Keyspace,
     buckets: Mutex<BTreeMap<u64, Keyspace>>,
     options: DiskOptions,
     path: PathBuf,
@@ -55,6 +56,7 @@ impl Disk {
             .open()
             .map_err(fault)?;
         let meta = database.keyspace("meta", || keyspace_options(options)).map_err(fault)?;
+        let state = database.keyspace("state", || keyspace_options(options)).map_err(fault)?;
         let mut buckets = BTreeMap::new();
         for name in database.list_keyspace_names() {
             if let Some(bucket) = bucket_of(&name) {
@@ -62,22 +64,24 @@ impl Disk {
                 buckets.insert(bucket, keyspace);
             }
         }
-        Ok(Self { database, meta, buckets: Mutex::new(buckets), options, path: path.to_owned() })
+        Ok(Self { database, meta, state, buckets: Mutex::new(buckets), options, path: path.to_owned() })
     }
 
     /// The keyspace of a space that exists.
     fn existing(&self, space: Space) -> Option<Keyspace> {
         match space {
             Space::Meta => Some(self.meta.clone()),
+            Space::State => Some(self.state.clone()),
             Space::Bodies(bucket) => self.buckets.lock().unwrap_or_else(PoisonError::into_inner).get(&bucket).cloned(),
         }
     }
 
     fn existing_or_new(&self, space: Space) -> Result<Keyspace, EngineError> {
-        if let Some(keyspace) = self.existing(space) {
-            return Ok(keyspace);
-        }
-        let Space::Bodies(bucket) = space else { return Ok(self.meta.clone()) };
+        let bucket = match (self.existing(space), space) {
+            (Some(keyspace), _) => return Ok(keyspace),
+            (None, Space::Bodies(bucket)) => bucket,
+            (None, Space::Meta | Space::State) => unreachable!("both exist from the start"),
+        };
         let keyspace =
             self.database.keyspace(&bucket_name(bucket), || keyspace_options(self.options)).map_err(fault)?;
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket, keyspace.clone());

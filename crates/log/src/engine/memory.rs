@@ -211,7 +211,7 @@ impl Write {
 impl Space {
     fn bucket(self) -> Option<u64> {
         match self {
-            Self::Meta => None,
+            Self::Meta | Self::State => None,
             Self::Bodies(bucket) => Some(bucket),
         }
     }

@@ -23,6 +23,8 @@ pub use memory::Memory;
 pub enum Space {
     /// The small records: identity, votes, marks, segments.
     Meta,
+    /// What the logs' commands have made of the groups: their records, of all groups.
+    State,
     /// The log entries of one time bucket, of all groups. Exists from its first write until it is dropped.
     Bodies(u64),
 }

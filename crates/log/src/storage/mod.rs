@@ -16,9 +16,10 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use farwire_wire::Shard;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use openraft::{OptionalSend, RaftLogReader};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
 use crate::committer::{Done, Job, Queue, Slot, Stopped};
@@ -129,6 +130,22 @@ impl GroupLog {
             Some(fault) if found.entries.is_empty() => Err(fault),
             _ => Ok(found.entries),
         }
+    }
+
+    /// The commands from `from` on, each with its log index, and the index to go on from: `from` itself at the log's end.
+    /// Stops as [`read`](Self::read) does. What is not committed yet is among them.
+    ///
+    /// # Errors
+    ///
+    /// See [`read`](Self::read).
+    pub fn commands(&self, from: u64, bytes_max: usize) -> Result<(Vec<(u64, Bytes)>, u64), LogError> {
+        let entries = self.read(from, u64::MAX, bytes_max)?;
+        let next = entries.last().map_or(from, |entry| entry.log_id.index + 1);
+        let commands = entries.into_iter().filter_map(|entry| match entry.payload {
+            EntryPayload::Normal(command) => Some((entry.log_id.index, command.0)),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        });
+        Ok((commands.collect(), next))
     }
 
     /// The ranges of entries, inclusive, that are known to be corrupt and have not been written again.

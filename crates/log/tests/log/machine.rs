@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use farwire_log::{LogId, Types};
+use farwire_log::{Answers, LogId, Types};
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
@@ -43,7 +43,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
             }
             if let Some(responder) = responder {
-                responder.send(());
+                responder.send(Answers::default());
             }
         }
         Ok(())
